@@ -1,0 +1,85 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Condition types. Ready and InSync are always a plain answer to their question;
+// Reconciling and Stalled are abnormal-true: present only while they are True,
+// as kstatus expects.
+const (
+	// ConditionReady says whether the object is as its policy wants it.
+	ConditionReady = "Ready"
+	// ConditionInSync says whether Twilio matches the spec, whatever the
+	// policy allowed the operator to do about it.
+	ConditionInSync = "InSync"
+	// ConditionReconciling is present while the operator still has work to do
+	// and expects to get it done without help.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is present while nothing will change unless somebody
+	// acts: on the spec, the account, the Secret, or in Twilio.
+	ConditionStalled = "Stalled"
+)
+
+// Reasons of the Ready condition of a PhoneNumberAddOnAssignment. The
+// troubleshooting guide has a section for each.
+const (
+	// ReasonSynced: Twilio is as the policy wants it.
+	ReasonSynced = "Synced"
+	// ReasonObserved: the number was read under the policy Observe.
+	ReasonObserved = "Observed"
+	// ReasonProgressing: work is left and will be done.
+	ReasonProgressing = "Progressing"
+	// ReasonSuspended: spec.suspend is true; Twilio is not called.
+	ReasonSuspended = "Suspended"
+	// ReasonAccountNotFound: the TwilioAccount named by accountRef does not exist.
+	ReasonAccountNotFound = "AccountNotFound"
+	// ReasonAccountInvalid: the TwilioAccount exists but its apiBaseURL is refused.
+	ReasonAccountInvalid = "AccountInvalid"
+	// ReasonNamespaceNotAllowed: the TwilioAccount does not admit the namespace.
+	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
+	// ReasonCredentialsInvalid: the Secret is missing or malformed, or Twilio answered 401.
+	ReasonCredentialsInvalid = "CredentialsInvalid" //nolint:gosec // a condition reason, no credential
+	// ReasonPermissionDenied: Twilio answered that the credential may not do this.
+	ReasonPermissionDenied = "PermissionDenied"
+	// ReasonPhoneNumberNotFound: Twilio says, repeatedly, that the account has no such number.
+	ReasonPhoneNumberNotFound = "PhoneNumberNotFound"
+	// ReasonAddOnRejected: Twilio refused at least one add-on for good.
+	ReasonAddOnRejected = "AddOnRejected"
+	// ReasonPhoneNumberConflict: another object owns the number.
+	ReasonPhoneNumberConflict = "PhoneNumberConflict"
+	// ReasonRateLimited: Twilio answered 429; the operator backs off.
+	ReasonRateLimited = "RateLimited"
+	// ReasonTwilioUnavailable: Twilio could not be reached or failed; the operator backs off.
+	ReasonTwilioUnavailable = "TwilioUnavailable"
+	// ReasonDeletionBlocked: the finalizer cannot do its work without help.
+	ReasonDeletionBlocked = "DeletionBlocked"
+)
+
+// Reasons of the InSync condition.
+const (
+	// ReasonMatches: the number carries what the spec lists.
+	ReasonMatches = "Matches"
+	// ReasonDiffers: the number was read and differs from the spec.
+	ReasonDiffers = "Differs"
+	// ReasonUnknown: the number has not been read for this spec.
+	ReasonUnknown = "Unknown"
+)
+
+// Reasons of the Ready condition of a TwilioAccount, beside CredentialsInvalid,
+// PermissionDenied, AccountInvalid, RateLimited and TwilioUnavailable.
+const (
+	// ReasonCredentialsAccepted: Twilio accepted the credential for this account.
+	ReasonCredentialsAccepted = "CredentialsAccepted"
+	// ReasonInUse: the account is being deleted and assignments still refer to it.
+	ReasonInUse = "InUse"
+)
+
+const (
+	// FinalizerUnassign guards what an assignment manages in Twilio.
+	FinalizerUnassign = "addons.twilio-operator.dev/unassign"
+	// FinalizerInUse keeps a TwilioAccount while assignments refer to it.
+	FinalizerInUse = "addons.twilio-operator.dev/in-use"
+	// AnnotationReconcileRequestedAt asks for a pass now: any new value does.
+	// status.lastHandledReconcileAt echoes it when the pass was made.
+	AnnotationReconcileRequestedAt = "addons.twilio-operator.dev/reconcile-requested-at"
+)
