@@ -5,13 +5,36 @@ package twilio
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
+
+	sdk "github.com/twilio/twilio-go/client"
+	openapi "github.com/twilio/twilio-go/rest/api/v2010"
 )
 
 // DefaultBaseURL is Twilio's own address, used where Options name none.
 const DefaultBaseURL = "https://api.twilio.com"
+
+const (
+	defaultCallTimeout = 15 * time.Second
+	defaultUserAgent   = "twilio-addon-operator"
+
+	pageSize = 1000 // Twilio's largest
+	maxPages = 100
+
+	// A 429 was not processed, so the call is tried again at once, while its turn
+	// is still held: at most this often, and not if Twilio asks for a longer wait.
+	maxThrottleRetries = 2
+	maxThrottleWait    = 2 * time.Second
+	throttlePause      = 100 * time.Millisecond
+)
 
 // ErrReadOnly is what a write meets on a client made by ReadOnly.
 var ErrReadOnly = errors.New("this client only reads")
@@ -21,11 +44,12 @@ type Options struct {
 	AccountSID  string
 	BaseURL     string // default DefaultBaseURL
 	Credentials Credentials
-	Governor    *Governor         // told of every outcome; may be nil
+	Governor    *Governor         // is told of every outcome; may be nil
 	Metrics     *Metrics          // may be nil
-	Transport   http.RoundTripper // shared by all clients; default NewTransport
-	UserAgent   string
-	// CallTimeout bounds each HTTP request, body included. Default 15 s.
+	Transport   http.RoundTripper // from NewTransport, shared by all clients of the process
+	UserAgent   string            // default "twilio-addon-operator"
+	// CallTimeout bounds each HTTP request from dialling to the last byte of the
+	// answer. Default 15 s.
 	CallTimeout time.Duration
 	// AllowInsecure lets plain http go to hosts that are not loopback.
 	AllowInsecure bool
@@ -45,38 +69,303 @@ type AssignedAddOn struct {
 	UniqueName   string
 	FriendlyName string
 	Description  string
-	DateUpdated  time.Time // zero when Twilio gave none that can be read
+	DateUpdated  time.Time // UTC; zero when Twilio gave none that can be read
 }
 
-// Client speaks for one account. It is safe for concurrent use.
-type Client struct{}
+// Client speaks for one account. It is safe for concurrent use. It makes one
+// request at a time for a caller; how many callers there may be is the
+// Governor's business.
+type Client struct {
+	account     string
+	base        *url.URL
+	credentials Credentials
+	governor    *Governor
+	metrics     *Metrics
+	transport   http.RoundTripper
+	userAgent   string
+	timeout     time.Duration
+}
 
 // New checks the options and returns a client; it makes no call.
-func New(o Options) (*Client, error) { panic("todo") }
+func New(o Options) (*Client, error) {
+	if o.BaseURL == "" {
+		o.BaseURL = DefaultBaseURL
+	}
+	base, err := parseBaseURL(o.BaseURL, o.AllowInsecure)
+	if err := errors.Join(checkAccount(o.AccountSID), o.Credentials.check(), err); err != nil {
+		return nil, err
+	}
+	if o.Transport == nil {
+		return nil, errors.New("no transport")
+	}
+	if o.UserAgent == "" {
+		o.UserAgent = defaultUserAgent
+	}
+	if o.CallTimeout <= 0 {
+		o.CallTimeout = defaultCallTimeout
+	}
+	return &Client{
+		account:     o.AccountSID,
+		base:        base,
+		credentials: o.Credentials,
+		governor:    o.Governor,
+		metrics:     o.Metrics,
+		transport:   o.Transport,
+		userAgent:   oneLine(o.UserAgent) + " twilio-go/" + sdk.LibraryVersion,
+		timeout:     o.CallTimeout,
+	}, nil
+}
 
-// ReadOnly returns a copy that refuses every request but GET with ErrReadOnly.
-func (c *Client) ReadOnly() *Client { panic("todo") }
+// Format keeps the credentials out of every verb of fmt.
+func (c *Client) Format(s fmt.State, _ rune) {
+	_, _ = io.WriteString(s, "Twilio client of "+c.account)
+}
 
-// Verify asks Twilio whether the credentials are accepted for the account.
-func (c *Client) Verify(ctx context.Context) error { panic("todo") }
+// ReadOnly returns a copy whose transport refuses every request but GET with
+// ErrReadOnly before anything leaves.
+func (c *Client) ReadOnly() *Client {
+	copied := *c
+	copied.transport = readOnlyTransport{next: c.transport}
+	return &copied
+}
+
+// Verify asks whether Twilio accepts the credentials for the account. It reads one
+// phone number at most, which any kind of key with access to numbers may.
+func (c *Client) Verify(ctx context.Context) error {
+	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, _ *call) error {
+		_, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
+		return err
+	})
+}
 
 // GetPhoneNumber reads the number with the SID pn.
-func (c *Client) GetPhoneNumber(ctx context.Context, pn string) (PhoneNumber, error) { panic("todo") }
+func (c *Client) GetPhoneNumber(ctx context.Context, pn string) (number PhoneNumber, err error) {
+	if err := checkNumber(pn); err != nil {
+		return PhoneNumber{}, refused(OpGetPhoneNumber, err)
+	}
+	err = c.do(ctx, OpGetPhoneNumber, pn, func(api *openapi.ApiService, _ *call) error {
+		wire, err := api.FetchIncomingPhoneNumber(pn, nil)
+		if err != nil {
+			return err
+		}
+		number, err = toPhoneNumber(wire, c.account, pn)
+		return err
+	})
+	return number, err
+}
 
-// ListAssignedAddOns returns all add-ons assigned to pn, or an error: never a part.
+// ListAssignedAddOns returns all add-ons assigned to the number pn, or an error:
+// never a part of them.
 func (c *Client) ListAssignedAddOns(ctx context.Context, pn string) ([]AssignedAddOn, error) {
-	panic("todo")
+	if err := checkNumber(pn); err != nil {
+		return nil, refused(OpListAssigned, err)
+	}
+	list := newListing()
+	for query := ""; ; {
+		next, err := c.page(ctx, pn, query, list)
+		if err != nil {
+			return nil, err
+		}
+		if next == "" {
+			return list.addOns, nil
+		}
+		query = next
+	}
 }
 
-// GetAssignedAddOn reads one assignment of pn.
-func (c *Client) GetAssignedAddOn(ctx context.Context, pn, sid string) (AssignedAddOn, error) {
-	panic("todo")
+// page reads one page into list and returns the query of the next, "" after the last.
+func (c *Client) page(ctx context.Context, pn, query string, list *listing) (next string, err error) {
+	err = c.do(ctx, OpListAssigned, pn, func(api *openapi.ApiService, over *call) error {
+		over.query = query
+		wire, err := api.PageIncomingPhoneNumberAssignedAddOn(pn,
+			&openapi.ListIncomingPhoneNumberAssignedAddOnParams{PageSize: new(pageSize)}, "", "")
+		if err != nil {
+			return err
+		}
+		if err := list.add(wire.AssignedAddOns, c.account, pn); err != nil {
+			return err
+		}
+		next, err = list.follow(over.nextPage, c.base, assignedPath(c.account, pn))
+		return err
+	})
+	return next, err
 }
 
-// AssignAddOn assigns the installed add-on xe to pn. The SID of the result may differ from xe.
-func (c *Client) AssignAddOn(ctx context.Context, pn, xe string) (AssignedAddOn, error) {
-	panic("todo")
+func assignedPath(account, pn string) string {
+	return "/2010-04-01/Accounts/" + account + "/IncomingPhoneNumbers/" + pn + "/AssignedAddOns.json"
 }
 
-// UnassignAddOn removes an assignment. It returns nil only for Twilio's 204.
-func (c *Client) UnassignAddOn(ctx context.Context, pn, sid string) error { panic("todo") }
+// GetAssignedAddOn reads the assignment sid of the number pn.
+func (c *Client) GetAssignedAddOn(ctx context.Context, pn, sid string) (addOn AssignedAddOn, err error) {
+	if err := errors.Join(checkNumber(pn), checkAddOn(sid)); err != nil {
+		return AssignedAddOn{}, refused(OpGetAssigned, err)
+	}
+	err = c.do(ctx, OpGetAssigned, pn, func(api *openapi.ApiService, _ *call) error {
+		wire, err := api.FetchIncomingPhoneNumberAssignedAddOn(pn, sid, nil)
+		if err != nil {
+			return err
+		}
+		if !strings.EqualFold(text(wire.Sid), sid) {
+			return answerError("another assignment than the one asked for")
+		}
+		addOn, err = toAssigned(wire, c.account, pn)
+		return err
+	})
+	return addOn, err
+}
+
+// AssignAddOn assigns the installed add-on xe to the number pn, with one POST. The
+// SID of the result is the one Twilio gave the assignment; it may differ from xe.
+// After an error ask OutcomeUnknown, and read before trying again.
+func (c *Client) AssignAddOn(ctx context.Context, pn, xe string) (addOn AssignedAddOn, err error) {
+	if err := errors.Join(checkNumber(pn), checkAddOn(xe)); err != nil {
+		return AssignedAddOn{}, refused(OpAssign, err)
+	}
+	err = c.do(ctx, OpAssign, pn, func(api *openapi.ApiService, _ *call) error {
+		params := &openapi.CreateIncomingPhoneNumberAssignedAddOnParams{InstalledAddOnSid: &xe}
+		wire, err := api.CreateIncomingPhoneNumberAssignedAddOn(pn, params)
+		if err != nil {
+			return err
+		}
+		addOn, err = toAssigned(wire, c.account, pn)
+		return err
+	})
+	return addOn, err
+}
+
+// UnassignAddOn removes the assignment sid from the number pn. It returns nil only
+// for Twilio's 204; an assignment that is not there is IsNotFound.
+func (c *Client) UnassignAddOn(ctx context.Context, pn, sid string) error {
+	if err := errors.Join(checkNumber(pn), checkAddOn(sid)); err != nil {
+		return refused(OpUnassign, err)
+	}
+	return c.do(ctx, OpUnassign, pn, func(api *openapi.ApiService, _ *call) error {
+		return api.DeleteIncomingPhoneNumberAssignedAddOn(pn, sid, nil)
+	})
+}
+
+// refused is the error for input that no request was made of.
+func refused(op Operation, err error) error {
+	input, _ := errors.AsType[inputError](err) // of several, the first
+	return &Error{Operation: op, Err: input}
+}
+
+// exchange is a use of the generated code: exactly one call, and the checks of its answer.
+type exchange func(api *openapi.ApiService, over *call) error
+
+// do runs one exchange about the number pn, and again after a 429 where that makes sense.
+func (c *Client) do(ctx context.Context, op Operation, pn string, run exchange) error {
+	for attempt := 0; ; attempt++ {
+		err := c.once(ctx, op, pn, run)
+		if !IsThrottled(err) || attempt == maxThrottleRetries || !c.pause(ctx, attempt, err) {
+			return err
+		}
+	}
+}
+
+// once runs one exchange and tells the governor and the metrics how it went.
+func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange) error {
+	if err := ctx.Err(); err != nil {
+		return &Error{Operation: op, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	over := &call{ctx: ctx, client: c, operation: op}
+	ticket, start := c.governor.began(pn), time.Now()
+	// A literal handler: the constructors of twilio-go read the environment.
+	err := over.finish(run(openapi.NewApiService(&sdk.RequestHandler{Client: over}), over))
+	c.governor.ended(ticket, err)
+	c.metrics.exchanged(c.account, op, err, time.Since(start))
+	return err
+}
+
+// pause waits before a throttled call is tried again; false means not to.
+func (c *Client) pause(ctx context.Context, attempt int, err error) bool {
+	wait := throttlePause << attempt
+	wait += rand.N(wait) // apart from the others that were throttled with this one
+	if asked, ok := RetryAfter(err); ok {
+		if asked > maxThrottleWait {
+			return false
+		}
+		wait = max(wait, asked)
+	}
+	if c.governor.paused() {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return !c.governor.paused()
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (c *Client) authorize(req *http.Request) {
+	req.SetBasicAuth(c.credentials.Username, c.credentials.Password)
+	req.Header.Set("User-Agent", c.userAgent)
+	req.Header.Set("Accept", "application/json")
+	if req.Body != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+}
+
+// minRedacted keeps a test's password of a letter or two from eating up texts.
+const minRedacted = 6
+
+// redact takes the password out of a text from outside, should one echo it.
+func (c *Client) redact(s string) string {
+	if len(c.credentials.Password) < minRedacted {
+		return s
+	}
+	pair := c.credentials.Username + ":" + c.credentials.Password
+	return strings.NewReplacer(
+		base64.StdEncoding.EncodeToString([]byte(pair)), "[redacted]",
+		c.credentials.Password, "[redacted]",
+	).Replace(s)
+}
+
+// listing collects the pages of one list.
+type listing struct {
+	addOns []AssignedAddOn
+	sids   map[string]bool // lower case
+	pages  map[string]bool // by query
+}
+
+func newListing() *listing {
+	return &listing{addOns: []AssignedAddOn{}, sids: map[string]bool{}, pages: map[string]bool{}}
+}
+
+// add appends a page. An item may come twice when the list changes between pages.
+func (l *listing) add(page []openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account, pn string) error {
+	for i := range page {
+		addOn, err := toAssigned(&page[i], account, pn)
+		if err != nil {
+			return err
+		}
+		if key := strings.ToLower(addOn.SID); !l.sids[key] {
+			l.sids[key] = true
+			l.addOns = append(l.addOns, addOn)
+		}
+	}
+	return nil
+}
+
+// follow returns the query of the page that link leads to, "" if there is none.
+func (l *listing) follow(link string, base *url.URL, path string) (string, error) {
+	if link == "" {
+		return "", nil
+	}
+	query, err := nextQuery(link, base, path)
+	switch {
+	case err != nil:
+		return "", err
+	case l.pages[query]:
+		return "", answerError("pages that lead back to one another")
+	case len(l.pages) == maxPages-1:
+		return "", answerError("more than 100 pages")
+	}
+	l.pages[query] = true
+	return query, nil
+}

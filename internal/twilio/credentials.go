@@ -3,13 +3,106 @@
 
 package twilio
 
-// Credentials are the two halves of HTTP basic authentication.
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// The keys of the Secret that ParseCredentials reads.
+const (
+	KeyAuthToken    = "authToken"
+	KeyAPIKeySID    = "apiKeySID"
+	KeyAPIKeySecret = "apiKeySecret"
+)
+
+// maxPassword bounds a credential; Twilio's have 32 characters.
+const maxPassword = 1024
+
+// Credentials are the two halves of HTTP basic authentication. Printing them
+// shows the user name only.
 type Credentials struct {
-	Username string // AC… or SK…
-	Password string // auth token or API key secret
+	Username string // AC… with an auth token, SK… with an API key's secret
+	Password string
 }
 
-// ParseCredentials reads the data of a Secret: apiKeySID and apiKeySecret, or authToken.
+// Format keeps the password out of every verb of fmt.
+func (c Credentials) Format(s fmt.State, _ rune) {
+	_, _ = io.WriteString(s, "credentials of "+c.Username)
+}
+
+// MarshalText keeps the password out of JSON and of loggers that use it.
+func (c Credentials) MarshalText() ([]byte, error) {
+	return fmt.Append(nil, c), nil
+}
+
+// ParseCredentials reads the data of a Secret: apiKeySID with apiKeySecret, or
+// authToken, which needs accountSID as its user name. An API key wins if both
+// are complete. White space around a value is dropped. The error names the key
+// that is missing or malformed and never shows a value.
 func ParseCredentials(accountSID string, data map[string][]byte) (Credentials, error) {
-	panic("todo")
+	token, keySID, secret := value(data, KeyAuthToken), value(data, KeyAPIKeySID), value(data, KeyAPIKeySecret)
+	switch {
+	case keySID != "" && secret != "":
+		return apiKey(keySID, secret)
+	case token != "":
+		return authToken(accountSID, token)
+	case keySID != "":
+		return Credentials{}, fmt.Errorf("the Secret has %s but no %s", KeyAPIKeySID, KeyAPIKeySecret)
+	case secret != "":
+		return Credentials{}, fmt.Errorf("the Secret has %s but no %s", KeyAPIKeySecret, KeyAPIKeySID)
+	}
+	return Credentials{}, fmt.Errorf("the Secret has neither %s nor %s with %s",
+		KeyAuthToken, KeyAPIKeySID, KeyAPIKeySecret)
+}
+
+func value(data map[string][]byte, key string) string {
+	return string(bytes.TrimSpace(data[key]))
+}
+
+func apiKey(sid, secret string) (Credentials, error) {
+	if !apiKeySIDPattern.MatchString(sid) {
+		return Credentials{}, fmt.Errorf("the Secret's %s is not SK and 32 hexadecimal digits", KeyAPIKeySID)
+	}
+	if err := checkPassword(secret); err != nil {
+		return Credentials{}, fmt.Errorf("the Secret's %s %w", KeyAPIKeySecret, err)
+	}
+	return Credentials{Username: sid, Password: secret}, nil
+}
+
+func authToken(accountSID, token string) (Credentials, error) {
+	if !accountSIDPattern.MatchString(accountSID) {
+		return Credentials{}, errors.New("the account SID is not AC and 32 hexadecimal digits")
+	}
+	if err := checkPassword(token); err != nil {
+		return Credentials{}, fmt.Errorf("the Secret's %s %w", KeyAuthToken, err)
+	}
+	return Credentials{Username: accountSID, Password: token}, nil
+}
+
+// check repeats for credentials made by hand what ParseCredentials ensures.
+func (c Credentials) check() error {
+	if !accountSIDPattern.MatchString(c.Username) && !apiKeySIDPattern.MatchString(c.Username) {
+		return errors.New("the user name is neither an account SID nor an API key SID")
+	}
+	if err := checkPassword(c.Password); err != nil {
+		return fmt.Errorf("the password %w", err)
+	}
+	return nil
+}
+
+// checkPassword refuses what no credential of Twilio's holds and what a
+// half-decoded or pasted value often does.
+func checkPassword(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is empty")
+	case len(s) > maxPassword:
+		return fmt.Errorf("is longer than %d bytes", maxPassword)
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+		return errors.New("holds characters that are not printable ASCII")
+	}
+	return nil
 }

@@ -3,13 +3,188 @@
 
 package twilio
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"context"
+	"errors"
+	"time"
 
-// Metrics are the client's and the governors' metrics. A nil *Metrics counts nothing.
-type Metrics struct{}
+	"github.com/prometheus/client_golang/prometheus"
+)
 
-// NewMetrics makes the metrics and registers them.
-func NewMetrics(r prometheus.Registerer) *Metrics { panic("todo") }
+// outcome is how a call ended: a metric label, and what the governor learns from.
+type outcome string
 
-// ForgetAccount drops the series of an account that is gone.
-func (m *Metrics) ForgetAccount(accountSID string) { panic("todo") }
+const (
+	outcomeSuccess      outcome = "success"
+	outcomeNotFound     outcome = "not_found"
+	outcomeThrottled    outcome = "throttled"
+	outcomeUnauthorized outcome = "unauthorized"
+	outcomeForbidden    outcome = "forbidden"
+	outcomeRejected     outcome = "rejected"
+	outcomeConflict     outcome = "conflict"
+	outcomeServerError  outcome = "server_error"
+	outcomeNetworkError outcome = "network_error"
+	outcomeBadAnswer    outcome = "bad_answer"
+	outcomeCanceled     outcome = "canceled"
+	outcomeNotSent      outcome = "" // refused by this process, not counted
+)
+
+func outcomeOf(err error) outcome {
+	switch classOf(err) {
+	case classNone:
+		return outcomeSuccess
+	case classNotFound:
+		return outcomeNotFound
+	case classThrottled:
+		return outcomeThrottled
+	case classUnauthorized:
+		return outcomeUnauthorized
+	case classPermissionDenied:
+		return outcomeForbidden
+	case classConflict:
+		return outcomeConflict
+	case classRejected:
+		return outcomeRejected
+	}
+	return transientOutcome(err)
+}
+
+func transientOutcome(err error) outcome {
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return outcomeCanceled
+	case errors.Is(err, ErrReadOnly):
+		return outcomeNotSent
+	case !ok || e.HTTPStatus == 0:
+		return outcomeNetworkError
+	case e.HTTPStatus >= 500 || e.Err == nil:
+		return outcomeServerError
+	}
+	if _, ok := errors.AsType[answerError](e.Err); ok {
+		return outcomeBadAnswer
+	}
+	return outcomeNetworkError // the connection broke while the answer was read
+}
+
+// Metrics are the metrics of all clients and governors of a process, by account. A
+// nil *Metrics counts nothing.
+type Metrics struct {
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	throttled *prometheus.CounterVec
+
+	registerer prometheus.Registerer // nil: registered nowhere
+}
+
+const (
+	metricPrefix = "twilio_addon_operator_twilio_"
+
+	labelAccount   = "account"
+	labelOperation = "operation"
+	labelOutcome   = "outcome"
+	labelPriority  = "priority"
+)
+
+// NewMetrics makes the metrics and registers them with r, which may be nil.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: metricPrefix + "requests_total",
+			Help: "HTTP requests to Twilio by how they ended.",
+		}, []string{labelAccount, labelOperation, labelOutcome}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    metricPrefix + "request_duration_seconds",
+			Help:    "Time from the start of an HTTP request to Twilio to the end of its answer.",
+			Buckets: []float64{.01, .025, .05, .1, .15, .25, .5, 1, 2.5, 5, 10, 20},
+		}, []string{labelAccount, labelOperation}),
+		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: metricPrefix + "throttled_total",
+			Help: "HTTP requests that Twilio answered 429.",
+		}, []string{labelAccount}),
+	}
+	if r != nil {
+		r.MustRegister(m.requests, m.durations, m.throttled)
+		m.registerer = r
+	}
+	return m
+}
+
+// ForgetAccount drops the series of an account that is gone. Those of its governor
+// go by themselves once nobody has set it a ceiling or uses it.
+func (m *Metrics) ForgetAccount(accountSID string) {
+	if m == nil {
+		return
+	}
+	account := prometheus.Labels{labelAccount: accountSID}
+	m.requests.DeletePartialMatch(account)
+	m.durations.DeletePartialMatch(account)
+	m.throttled.DeletePartialMatch(account)
+}
+
+// exchanged counts one HTTP request.
+func (m *Metrics) exchanged(account string, op Operation, err error, took time.Duration) {
+	how := outcomeOf(err)
+	if m == nil || how == outcomeNotSent {
+		return
+	}
+	m.requests.WithLabelValues(account, string(op), string(how)).Inc()
+	m.durations.WithLabelValues(account, string(op)).Observe(took.Seconds())
+	if how == outcomeThrottled {
+		m.throttled.WithLabelValues(account).Inc()
+	}
+}
+
+// show has the state of the governors read at each scrape, so that it is never
+// stale and costs nothing in between.
+func (m *Metrics) show(gs *Governors) {
+	if m != nil && m.registerer != nil {
+		m.registerer.MustRegister(governorCollector{gs})
+	}
+}
+
+var (
+	descInFlight = prometheus.NewDesc(metricPrefix+"requests_in_flight",
+		"HTTP requests to Twilio in flight.", []string{labelAccount}, nil)
+	descLimit = prometheus.NewDesc(metricPrefix+"concurrency_limit",
+		"HTTP requests to Twilio that may be in flight, as learned from 429s.", []string{labelAccount}, nil)
+	descWaiting = prometheus.NewDesc(metricPrefix+"waiting",
+		"Objects that wait for their turn to call Twilio.", []string{labelAccount, labelPriority}, nil)
+	descPaused = prometheus.NewDesc(metricPrefix+"paused",
+		"1 while calls to Twilio are paused or on probation after repeated failures, else 0.",
+		[]string{labelAccount}, nil)
+)
+
+type governorCollector struct{ governors *Governors }
+
+// Describe implements prometheus.Collector.
+func (c governorCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{descInFlight, descLimit, descWaiting, descPaused} {
+		descs <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c governorCollector) Collect(metrics chan<- prometheus.Metric) {
+	for _, g := range c.governors.all() {
+		if g.inUseOrOwned() {
+			collect(metrics, g.account, g.Snapshot())
+		}
+	}
+}
+
+func collect(metrics chan<- prometheus.Metric, account string, s Snapshot) {
+	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value),
+			append([]string{account}, labels...)...)
+	}
+	paused := 0
+	if s.Paused != "" {
+		paused = 1
+	}
+	gauge(descInFlight, s.Calls)
+	gauge(descLimit, s.Limit)
+	gauge(descWaiting, s.WaitingForeground, "foreground")
+	gauge(descWaiting, s.WaitingBackground, "background")
+	gauge(descPaused, paused)
+}

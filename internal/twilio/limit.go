@@ -1,0 +1,92 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package twilio
+
+// How fast a limit below the ceiling is raised again.
+const (
+	// runPerTurn successes for each turn of the limit earn one more turn: about a
+	// second at Twilio's latency, whatever the limit.
+	runPerTurn = 10
+	// maxPatience bounds how often the run is doubled before a level that failed
+	// is tried again: at most one failed try in 32 such runs.
+	maxPatience = 5
+)
+
+// limit learns how many calls Twilio takes at a time, which it does not publish.
+//
+// Until a 429 it is the ceiling, so that nothing is slow that need not be. A 429
+// takes a quarter off; a run of successes while the limit was in full use adds one.
+// The level so reached is on probation: a 429 then takes back just that one, and
+// doubles the run needed to try it again. So the limit rests on what Twilio takes,
+// and the tries to leave it cost next to nothing.
+type limit struct {
+	ceiling int
+	learned int // 0: no 429 has taught anything below the ceiling
+	// probing says that learned was raised and has not held for a run yet.
+	probing bool
+	run     int // successes at this level
+	// failed is the level at which the last try failed, patience how often in a row.
+	failed, patience int
+	// changed is the last call that began before learned last changed.
+	changed uint64
+}
+
+// value is the number of calls that may be in flight.
+func (l *limit) value() int {
+	if l.learned == 0 {
+		return l.ceiling
+	}
+	return min(l.learned, l.ceiling)
+}
+
+// succeeded counts a call that Twilio processed; last is the newest call begun.
+func (l *limit) succeeded(t ticket, last uint64) {
+	if l.learned == 0 || l.learned > l.ceiling || !t.full || t.seq <= l.changed {
+		return
+	}
+	if l.run++; l.run >= l.needed() {
+		l.raise(last)
+	}
+}
+
+func (l *limit) needed() int {
+	needed := runPerTurn * l.learned
+	if !l.probing && l.learned+1 == l.failed {
+		needed <<= min(l.patience, maxPatience)
+	}
+	return needed
+}
+
+func (l *limit) raise(last uint64) {
+	if l.probing && l.learned >= l.failed {
+		l.failed, l.patience = 0, 0
+	}
+	l.run, l.changed = 0, last
+	if l.learned == l.ceiling {
+		l.learned, l.probing = 0, false
+		return
+	}
+	l.learned++
+	l.probing = true
+}
+
+// throttled counts a 429. It teaches nothing if the call began before the limit
+// last changed, so that one overload is answered once, nor if more calls than the
+// limit were in flight, as there are for a moment after each cut.
+func (l *limit) throttled(t ticket, last uint64) {
+	if t.over || t.seq <= l.changed {
+		return
+	}
+	l.run, l.changed = 0, last
+	if !l.probing {
+		l.learned = max(1, l.value()*3/4)
+		return
+	}
+	if l.failed != l.learned {
+		l.failed, l.patience = l.learned, 0
+	}
+	l.patience++
+	l.learned--
+	l.probing = false
+}
