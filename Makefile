@@ -1,0 +1,169 @@
+# Copyright The twilio-addon-operator Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# Needs Go, make and git, and for the cluster targets kubectl. Everything else is compiled
+# on first use from pinned Go modules: tools into ./bin, the control plane into the user's
+# cache folder.
+
+SHELL := /usr/bin/env bash -o pipefail
+.SHELLFLAGS := -ec
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+IMG ?= twilio-addon-operator:latest
+PLATFORMS ?= linux/amd64,linux/arm64
+CONTAINER_TOOL ?= docker
+KUBECTL ?= kubectl
+
+BIN := $(CURDIR)/bin
+DIST := $(CURDIR)/dist
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOBUILD := $(CURDIR)/hack/gobuild.sh
+CONTROL_PLANE := $(CURDIR)/hack/controlplane/ensure.sh
+RENDER = hack/render.sh $(BIN)/kustomize $(IMG)
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN { FS = ":.*##"; printf "Usage: make \033[36m<target>\033[0m\n" } \
+		/^[a-zA-Z_-]+:.*##/ { printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2 } \
+		/^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+
+##@ Development
+
+.PHONY: demo
+demo: build ## Watch the operator work on a real API server and a simulated Twilio (ARGS=--exit to leave at the end).
+	@$(GOBUILD) "compiling the demo" . ./hack/demo -o $(BIN)/demo
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" exec $(BIN)/demo $(ARGS)
+
+.PHONY: run
+run: ## Run the manager here against the current kube context (ARGS=… for its flags).
+	go run -ldflags "$(LDFLAGS)" ./cmd/manager $(ARGS)
+
+.PHONY: generate
+generate: $(BIN)/controller-gen ## Generate the DeepCopy methods.
+	$(BIN)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: $(BIN)/controller-gen ## Generate the CRDs and the manager's ClusterRole.
+	$(BIN)/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(BIN)/controller-gen rbac:roleName=manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
+
+.PHONY: fmt
+fmt: ## Format the Go code.
+	go fmt ./...
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: control-plane
+control-plane: ## Get etcd, kube-apiserver and kube-controller-manager, and print where they are.
+	@$(CONTROL_PLANE) --with-controller-manager
+
+.PHONY: clean
+clean: ## Remove what was built here (the control plane in the user's cache stays).
+	rm -rf $(BIN) $(DIST)
+
+##@ Checks
+
+TESTS ?= ./...
+TEST_TIMEOUT ?= 20m
+
+.PHONY: test
+test: ## Run all tests, under the race detector (TESTS=./… for some packages).
+	@hack/test.sh -timeout $(TEST_TIMEOUT) $(TESTS)
+	@go test -C hack/controlplane ./...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerfile.
+	$(BIN)/golangci-lint run
+	$(BIN)/dockerlint Dockerfile
+
+.PHONY: check-generate
+check-generate: $(BIN)/controller-gen $(BIN)/kustomize ## Fail if generated files are not current, or the manifests do not render.
+	@hack/check-generate.sh $(BIN)
+
+.PHONY: soak
+soak: ## Test under random faults and crashes for long (SEEDS=… STEPS=…).
+	@SEEDS="$(SEEDS)" STEPS="$(STEPS)" hack/test.sh -v -count=1 -timeout 0 -run TestSoak ./test/soak
+
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME.
+	@hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: build ## Measure speed and cost (QUICK=1 for a small version).
+	@$(GOBUILD) "compiling the bench" . ./hack/bench -o $(BIN)/bench
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" QUICK="$(QUICK)" exec $(BIN)/bench $(ARGS)
+
+.PHONY: govulncheck
+govulncheck: $(BIN)/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev).
+	$(BIN)/govulncheck ./...
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/manager and bin/twiliosim.
+	@$(GOBUILD) "compiling the manager" . ./cmd/manager -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/manager
+	@$(GOBUILD) "compiling the Twilio simulator" . ./cmd/twiliosim -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/twiliosim
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG.
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(IMG) .
+
+.PHONY: docker-buildx
+docker-buildx: ## Build and push the image IMG for PLATFORMS.
+	$(CONTAINER_TOOL) buildx build --build-arg VERSION=$(VERSION) --platform $(PLATFORMS) --tag $(IMG) --push .
+
+.PHONY: build-installer
+build-installer: $(BIN)/kustomize ## Write dist/install.yaml, which installs everything with the image IMG.
+	@mkdir -p $(DIST)
+	@$(RENDER) > $(DIST)/install.yaml
+	@echo "dist/install.yaml installs $(IMG)"
+
+##@ Deployment, to the current kube context
+
+.PHONY: install
+install: $(BIN)/kustomize ## Install the CRDs.
+	$(BIN)/kustomize build config/crd | $(KUBECTL) apply --server-side -f -
+
+.PHONY: uninstall
+uninstall: $(BIN)/kustomize ## Remove the CRDs, and with them every object of their kinds.
+	$(BIN)/kustomize build config/crd | $(KUBECTL) delete --ignore-not-found -f -
+
+.PHONY: deploy
+deploy: $(BIN)/kustomize ## Install the CRDs and the operator with the image IMG.
+	$(RENDER) | $(KUBECTL) apply --server-side -f -
+
+.PHONY: undeploy
+undeploy: $(BIN)/kustomize ## Remove the operator and the CRDs.
+	$(RENDER) | $(KUBECTL) delete --ignore-not-found -f -
+
+##@ Tools
+
+# Their versions are pinned in hack/tools, each heavy one in a module of its own.
+controller_gen = sigs.k8s.io/controller-tools/cmd/controller-gen
+kustomize = sigs.k8s.io/kustomize/kustomize/v5
+govulncheck = golang.org/x/vuln/cmd/govulncheck
+
+$(BIN)/controller-gen: hack/tools/go.mod hack/tools/go.sum
+	@$(GOBUILD) "compiling controller-gen" hack/tools $(controller_gen) -o $@ && touch $@
+
+$(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum
+	@$(GOBUILD) "compiling kustomize" hack/tools $(kustomize) -o $@ && touch $@
+
+$(BIN)/govulncheck: hack/tools/go.mod hack/tools/go.sum
+	@$(GOBUILD) "compiling govulncheck" hack/tools $(govulncheck) -o $@ && touch $@
+
+$(BIN)/golangci-lint: $(wildcard hack/tools/lint/*)
+	@$(GOBUILD) "compiling golangci-lint" hack/tools/lint . -o $@ && touch $@
+
+$(BIN)/dockerlint: $(wildcard hack/tools/dockerlint/*)
+	@$(GOBUILD) "compiling dockerlint" hack/tools/dockerlint . -o $@ && touch $@
+
+.PHONY: tools
+tools: $(addprefix $(BIN)/,controller-gen kustomize govulncheck golangci-lint dockerlint) ## Compile every tool into ./bin.
