@@ -1,0 +1,79 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package twiliosim
+
+import (
+	"net/http"
+	"slices"
+)
+
+// caller is who makes a request: an account by its auth token, or one of its API keys.
+type caller struct {
+	account *account
+	key     *apiKey
+}
+
+// authorize returns the account that the request is about, or the answer that refuses it. The
+// caller holds the lock of the world.
+func (x *exchange) authorize() (*account, *answer) {
+	if !x.authenticated {
+		return nil, new(unauthorized(20003, "Authentication Error - No credentials provided",
+			"Your AccountSid or AuthToken was incorrect."))
+	}
+	c, ok := x.sim.authenticate(x.user, x.password)
+	if !ok {
+		return nil, new(unauthorized(20003, "Authenticate", ""))
+	}
+	target := c.account
+	if !x.route.marketplace {
+		if target = x.sim.accounts[x.route.account]; target == nil {
+			return nil, new(x.notFound())
+		}
+	}
+	if refusal := x.refuse(c, target); refusal != nil {
+		return nil, refusal
+	}
+	return target, nil
+}
+
+// authenticate finds out who a user is.
+func (s *Sim) authenticate(user, password string) (caller, bool) {
+	if password == "" {
+		return caller{}, false
+	}
+	if k := s.keys[user]; k != nil {
+		return caller{account: k.account, key: k}, k.secret == password
+	}
+	a := s.accounts[user]
+	return caller{account: a}, a != nil && (a.token == password || a.secondary == password)
+}
+
+// refuse says why a caller may not do what it asks of an account; nil if it may.
+func (x *exchange) refuse(c caller, target *account) *answer {
+	foreign := target != c.account
+	if foreign && (target.parent != c.account.sid || c.key != nil) {
+		return new(unauthorized(20003, "Authenticate", ""))
+	}
+	reads := foreign && x.route.op == OpAccount // A parent may look at a subaccount it suspended.
+	if x.sim.effectiveStatus(c.account) != AccountActive ||
+		x.sim.effectiveStatus(target) != AccountActive && !reads {
+		return new(outcome(x.behaviour.Suspended, "Account not active"))
+	}
+	if c.key == nil {
+		return nil
+	}
+	switch {
+	case c.key.kind == KeyRestricted && !slices.Contains(c.key.allowed, x.route.op):
+		return new(outcome(x.behaviour.RestrictedKey, "Authorization Failed"))
+	case c.key.kind == KeyStandard && x.route.op == OpAccount:
+		return new(unauthorized(20003, "Authenticate", ""))
+	}
+	return nil
+}
+
+// notFound is the answer for a resource that there is not.
+func (x *exchange) notFound() answer {
+	return failure(http.StatusNotFound, 20404,
+		"The requested resource "+x.r.URL.EscapedPath()+" was not found")
+}

@@ -1,0 +1,193 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package twiliosim
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// maxRequestBody bounds what is read of a request, in bytes.
+const maxRequestBody = 64 << 10
+
+// exchange is one request under way and its answer.
+type exchange struct {
+	sim       *Sim
+	w         http.ResponseWriter
+	r         *http.Request
+	route     route
+	form      url.Values
+	behaviour *Behaviour
+	requestID string
+	start     time.Time
+	latency   time.Duration
+
+	user, password string
+	authenticated  bool // Credentials were sent, right or wrong.
+	// account is the one that limits and counts apply to; nil if there is none.
+	account  *account
+	inFlight int
+	entered  bool
+	count    *Count
+	done     bool
+
+	fault Fault
+}
+
+// serve answers one request of the API.
+func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
+	x := s.begin(w, r)
+	defer x.finish(statusBroken)
+	if !x.enter() {
+		x.send(x.throttled())
+		return
+	}
+	fault, failing := s.faults.next(x)
+	time.Sleep(x.latency / 2)
+	if failing {
+		x.fail(fault)
+		return
+	}
+	a := x.process()
+	x.waitForClient(x.latency - x.latency/2)
+	x.send(a)
+}
+
+// begin reads a request whole, and counts it.
+func (s *Sim) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{
+		sim: s, w: w, r: r, start: time.Now(),
+		behaviour: s.behaviour.Load(),
+		requestID: s.random.requestID(),
+		route:     parseRoute(r.Method, r.URL.EscapedPath()),
+	}
+	x.latency = time.Duration(x.behaviour.Latency) + s.random.below(time.Duration(x.behaviour.LatencyJitter))
+	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBody)
+	_ = r.ParseForm() // A form that cannot be read lacks its parameters, which is answered so.
+	x.form = r.PostForm
+	x.user, x.password, x.authenticated = r.BasicAuth()
+	x.account = s.accountFor(x)
+	key := callKey{op: x.route.op, number: x.route.number}
+	if x.account != nil {
+		key.account = x.account.sid
+	}
+	x.count = s.calls.arrived(key)
+	return x
+}
+
+// accountFor returns the account of the path, or the one that authenticates a path without one.
+func (s *Sim) accountFor(x *exchange) *account {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !x.route.marketplace {
+		return s.accounts[x.route.account]
+	}
+	if k := s.keys[x.user]; k != nil {
+		return k.account
+	}
+	return s.accounts[x.user]
+}
+
+func (x *exchange) enter() bool {
+	if x.account == nil {
+		x.inFlight = 1
+		return true
+	}
+	x.inFlight, x.entered = x.account.traffic.enter(x.behaviour)
+	return x.entered
+}
+
+// finish ends the exchange as far as counts and limits go; only its first call does anything.
+// It comes before the answer is written: the client's next request may be here before we return.
+func (x *exchange) finish(status int) {
+	if x.done {
+		return
+	}
+	x.done = true
+	if x.entered {
+		x.account.traffic.leave()
+	}
+	x.sim.calls.answered(x.count, status)
+	if x.sim.requests.size > 0 || x.sim.options.OnRequest != nil {
+		x.log(status)
+	}
+}
+
+func (x *exchange) log(status int) {
+	q := Request{
+		Time: x.start, Method: x.r.Method, Path: x.r.URL.RequestURI(), User: x.user,
+		Operation: x.route.op, Status: status, Fault: x.fault.Kind, RequestID: x.requestID,
+	}
+	x.sim.requests.add(q)
+	if x.sim.options.OnRequest != nil {
+		x.sim.options.OnRequest(q)
+	}
+}
+
+// waitForClient waits, but not for a client that has gone.
+func (x *exchange) waitForClient(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-x.r.Context().Done():
+	case <-time.After(d):
+	}
+}
+
+// send writes an answer.
+func (x *exchange) send(a answer) {
+	body := a.encode(x.route.json)
+	x.setHeader(a)
+	if body != nil {
+		x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	x.finish(a.status)
+	x.w.WriteHeader(a.status)
+	_, _ = x.w.Write(body) // A client that has gone needs no answer.
+}
+
+// setHeader sets what every answer of Twilio carries.
+func (x *exchange) setHeader(a answer) {
+	h := x.w.Header()
+	for k, v := range a.header {
+		h[k] = v
+	}
+	if a.status != http.StatusNoContent && h.Get("Content-Type") == "" {
+		h.Set("Content-Type", contentType(x.route.json))
+	}
+	h.Set("Twilio-Request-Id", x.requestID)
+	h.Set("Twilio-Concurrent-Requests", strconv.Itoa(x.inFlight))
+	h.Set("Twilio-Request-Duration", strconv.FormatFloat(time.Since(x.start).Seconds(), 'f', 3, 64))
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", "ETag, Twilio-Request-Id")
+	h.Set("X-Powered-By", "AT-5000")
+	h.Set("X-Shenanigans", "none")
+	h.Set("X-Home-Region", "us1")
+	h.Set("X-Api-Domain", x.domain())
+	h.Set("Strict-Transport-Security", "max-age=31536000")
+}
+
+func (x *exchange) domain() string {
+	if x.route.marketplace {
+		return "marketplace.twilio.com"
+	}
+	return "api.twilio.com"
+}
+
+// throttled is the answer to a request beyond a limit.
+func (x *exchange) throttled() answer {
+	a := failure(http.StatusTooManyRequests, 20429, "Too Many Requests")
+	delay := max(time.Duration(x.behaviour.RetryAfterDelay), time.Second)
+	switch x.behaviour.RetryAfter {
+	case RetryAfterSeconds:
+		a.setRetryAfter(strconv.Itoa(int(delay.Seconds())))
+	case RetryAfterHTTPDate:
+		a.setRetryAfter(time.Now().Add(delay).UTC().Format(http.TimeFormat))
+	}
+	return a
+}
