@@ -69,9 +69,7 @@ const (
 // PermissionDenied, AccountInvalid, RateLimited and TwilioUnavailable.
 const (
 	// ReasonCredentialsAccepted: Twilio accepted the credential for this account.
-	ReasonCredentialsAccepted = "CredentialsAccepted"
-	// ReasonInUse: the account is being deleted and assignments still refer to it.
-	ReasonInUse = "InUse"
+	ReasonCredentialsAccepted = "CredentialsAccepted" //nolint:gosec // a condition reason, no credential
 )
 
 const (

@@ -1,0 +1,219 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command manager runs the operator: it keeps the add-ons of Twilio phone numbers
+// as PhoneNumberAddOnAssignments say.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/controllers"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
+)
+
+const name = "twilio-addon-operator"
+
+// version is set at build time.
+var version = "dev"
+
+// stopWithin is how long a stopping manager lets a pass finish what it has begun in
+// Twilio and record it. The pod's grace period is longer.
+const stopWithin = 45 * time.Second
+
+func main() {
+	if err := run(ctrl.SetupSignalHandler(), flag.CommandLine, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "manager: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// options are what the flags say.
+type options struct {
+	leaderElect         bool
+	metricsAddress      string
+	secureMetrics       bool
+	probeAddress        string
+	operatorNamespace   string
+	workers             int
+	allowInsecureTwilio bool
+	zap                 zap.Options
+	leaseDuration       time.Duration
+}
+
+func (o *options) bind(flags *flag.FlagSet) {
+	flags.BoolVar(&o.leaderElect, "leader-elect", false,
+		"Elect a leader, so that of several managers only one works.")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443",
+		"The address that serves metrics; 0 serves none.")
+	flags.BoolVar(&o.secureMetrics, "metrics-secure", true,
+		"Serve metrics over TLS, and only to those whom the API server authenticates and authorizes.")
+	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081",
+		"The address that serves /healthz and /readyz.")
+	flags.StringVar(&o.operatorNamespace, "operator-namespace", os.Getenv("POD_NAMESPACE"),
+		"The namespace of the credential Secrets and of the leader's lease. Default: $POD_NAMESPACE.")
+	flags.IntVar(&o.workers, "max-concurrent-reconciles", 64,
+		"How many passes may run at once, over all accounts. A pass without a turn among its account's calls holds none, so the sum of maxConcurrentRequests of the accounts that are busy at once is enough.")
+	flags.BoolVar(&o.allowInsecureTwilio, "allow-insecure-twilio-url", false,
+		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
+	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second,
+		"How long a leader that died holds its lease against a standby.")
+	o.zap.BindFlags(flags)
+}
+
+// validate says what is wrong with the flags in the words of the flags.
+func (o *options) validate() error {
+	if o.operatorNamespace == "" {
+		return errors.New("--operator-namespace is needed: the namespace of the credential Secrets (or set POD_NAMESPACE)")
+	}
+	if problems := validation.IsDNS1123Label(o.operatorNamespace); len(problems) > 0 {
+		return fmt.Errorf("--operator-namespace %q is no namespace: %s", o.operatorNamespace, problems[0])
+	}
+	if o.workers < 1 || o.workers > 10000 {
+		return fmt.Errorf("--max-concurrent-reconciles must be from 1 to 10000, not %d", o.workers)
+	}
+	if o.leaseDuration < 3*time.Second || o.leaseDuration > 10*time.Minute {
+		return fmt.Errorf("--leader-elect-lease-duration must be from 3s to 10m, not %s", o.leaseDuration)
+	}
+	return nil
+}
+
+func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
+	var o options
+	o.bind(flags)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err := o.validate(); err != nil {
+		return err
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.zap)))
+	limitMemory()
+	mgr, err := newManager(&o)
+	if err != nil {
+		return err
+	}
+	if err := addControllers(mgr, &o); err != nil {
+		return err
+	}
+	if err := addChecks(mgr); err != nil {
+		return err
+	}
+	ctrl.Log.Info("Starting", "version", version, "operatorNamespace", o.operatorNamespace, "workers", o.workers)
+	return mgr.Start(ctx)
+}
+
+// limitMemory tells the garbage collector of the container's limit, unless GOMEMLIMIT
+// does already.
+func limitMemory() {
+	limit, err := memlimit.Set(memlimit.WithRatio(0.9))
+	if err != nil {
+		ctrl.Log.V(1).Info("Set no memory limit", "reason", err.Error())
+		return
+	}
+	ctrl.Log.V(1).Info("Set the memory limit", "bytes", limit)
+}
+
+func newManager(o *options) (ctrl.Manager, error) {
+	kubeconfig, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding a cluster: %w", err)
+	}
+	kubeconfig.UserAgent = name + "/" + version
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("building the scheme: %w", err)
+	}
+	serving := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.secureMetrics}
+	if o.secureMetrics {
+		serving.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	renew := o.leaseDuration * 2 / 3
+	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.CacheOptions(o.operatorNamespace),
+		Client:                        client.Options{FieldOwner: name, FieldValidation: "Strict"},
+		Metrics:                       serving,
+		HealthProbeBindAddress:        o.probeAddress,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              name + ".twilio-operator.dev",
+		LeaderElectionNamespace:       o.operatorNamespace,
+		LeaderElectionReleaseOnCancel: true, // main ends right after Start returns
+		LeaseDuration:                 &o.leaseDuration,
+		RenewDeadline:                 &renew,
+		GracefulShutdownTimeout:       new(stopWithin),
+		Controller: config.Controller{
+			CacheSyncTimeout:      10 * time.Minute,
+			ReconciliationTimeout: 5 * time.Minute,
+			EnableWarmup:          new(true),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func addControllers(mgr ctrl.Manager, o *options) error {
+	twilioMetrics := twilio.NewMetrics(metrics.Registry)
+	connections := controllers.NewConnections(mgr.GetClient(), mgr.GetAPIReader(), controllers.ConnectionOptions{
+		Namespace:        o.operatorNamespace,
+		AllowInsecureURL: o.allowInsecureTwilio,
+		UserAgent:        name + "/" + version,
+		Transport:        twilio.NewTransport(o.workers),
+		Governors:        twilio.NewGovernors(twilioMetrics),
+		Metrics:          twilioMetrics,
+	})
+	assignments := controllers.NewAssignmentReconciler(mgr.GetClient(), mgr.GetAPIReader(),
+		mgr.GetEventRecorder(name), connections, controllers.NewMetrics(metrics.Registry))
+	if err := assignments.SetupWithManager(mgr, o.workers); err != nil {
+		return fmt.Errorf("setting up the assignment controller: %w", err)
+	}
+	if err := controllers.NewAccountReconciler(assignments).SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("setting up the account controller: %w", err)
+	}
+	return nil
+}
+
+// addChecks adds liveness, which says that the process answers, and readiness, which says
+// that it knows the objects: a standby is ready too.
+func addChecks(mgr ctrl.Manager) error {
+	synced := func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("the cache has not synced")
+		}
+		return nil
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("adding the liveness check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("cache", synced); err != nil {
+		return fmt.Errorf("adding the readiness check: %w", err)
+	}
+	return nil
+}

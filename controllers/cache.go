@@ -1,0 +1,98 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"maps"
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+)
+
+// CacheOptions keep no more in memory than a pass uses: 100,000 objects fit into
+// a small container. Secrets are cached from the operator's namespace only, and of
+// them the metadata without annotations, which may repeat the content.
+func CacheOptions(operatorNamespace string) cache.Options {
+	return cache.Options{
+		ReaderFailOnMissingInformer: true,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.PhoneNumberAddOnAssignment{}: {Transform: slimAssignment},
+			&v1alpha1.TwilioAccount{}:              {Transform: cache.TransformStripManagedFields()},
+			&corev1.Namespace{}:                    {Transform: slimMetadata},
+			&corev1.Secret{}: {
+				Transform:  slimMetadata,
+				Namespaces: map[string]cache.Config{operatorNamespace: {}},
+			},
+		},
+	}
+}
+
+// slimAssignment drops what no pass reads and shares the strings that repeat from
+// object to object. What it drops must not be sent back as if it had been removed:
+// the operator only ever patches.
+func slimAssignment(object any) (any, error) {
+	a, ok := object.(*v1alpha1.PhoneNumberAddOnAssignment)
+	if !ok {
+		return object, nil
+	}
+	a.ManagedFields, a.Labels, a.OwnerReferences = nil, nil, nil
+	maps.DeleteFunc(a.Annotations, func(key, _ string) bool { return key != v1alpha1.AnnotationReconcileRequestedAt })
+	if len(a.Annotations) == 0 {
+		a.Annotations = nil
+	}
+	share(&a.Namespace)
+	for i := range a.Finalizers {
+		share(&a.Finalizers[i])
+	}
+	share(&a.Spec.AccountRef.Name)
+	share(&a.Spec.ManagementPolicy)
+	share(&a.Spec.DeletionPolicy)
+	for i := range a.Spec.AddOnSIDs {
+		share(&a.Spec.AddOnSIDs[i])
+	}
+	slimStatus(&a.Status)
+	return a, nil
+}
+
+func slimStatus(status *v1alpha1.PhoneNumberAddOnAssignmentStatus) {
+	share(&status.AccountSID)
+	share(&status.Synced)
+	for i := range status.AddOns {
+		s := &status.AddOns[i]
+		share(&s.SID)
+		share(&s.State)
+		share(&s.Ownership)
+		share(&s.AssignedSID)
+		share(&s.UniqueName)
+		share(&s.FriendlyName)
+		share(&s.Description)
+		share(&s.Message)
+	}
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
+		share(&c.Type)
+		share(&c.Status)
+		share(&c.Reason)
+		share(&c.Message)
+	}
+}
+
+// share makes equal strings one; it goes when its last user does.
+func share[S ~string](s *S) {
+	*s = S(unique.Make(string(*s)).Value())
+}
+
+// slimMetadata keeps the names and labels of an object.
+func slimMetadata(object any) (any, error) {
+	if o, ok := object.(metav1.Object); ok {
+		o.SetManagedFields(nil)
+		o.SetAnnotations(nil)
+	}
+	return object, nil
+}

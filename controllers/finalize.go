@@ -1,0 +1,142 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
+)
+
+// retainAdvice is the way out of every blocked deletion.
+const retainAdvice = "To let the object go and leave Twilio as it is, set spec.deletionPolicy to Retain."
+
+// finalize lets an object go once nothing that it manages is left on its number:
+// every removal was answered 204, or 404 and then found absent by a listing, or the
+// number itself is gone. What a successor on the same number wants stays.
+func (r *AssignmentReconciler) finalize(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (finding, error) {
+	if !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) {
+		return finding{released: true}, nil
+	}
+	if leavesTwilioAlone(&a.Spec) {
+		return finding{released: true}, r.release(ctx, a)
+	}
+	if err := r.checkOwner(ctx, a); err != nil {
+		if h := asHalt(err); h == nil || h.reason != v1alpha1.ReasonPhoneNumberConflict {
+			return finding{}, err
+		}
+		// Another owner of the number answers for it now.
+		return finding{released: true}, r.release(ctx, a)
+	}
+	account, conn, err := r.connectToFinalize(ctx, a)
+	if err != nil {
+		return finding{account: account}, blocked(err)
+	}
+	f, err := r.clean(ctx, a, account, conn)
+	if err != nil {
+		return f, blocked(r.refused(conn, account, err))
+	}
+	f.released = true
+	return f, r.release(context.WithoutCancel(ctx), a)
+}
+
+// clean takes a turn among the account's calls and removes what the object manages.
+func (r *AssignmentReconciler) clean(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, account *v1alpha1.TwilioAccount, conn *connection) (finding, error) {
+	f := finding{account: account}
+	turn, err := r.admit(a, conn)
+	if err != nil {
+		return f, err
+	}
+	defer turn.Done()
+	if err := r.checkCurrent(ctx, a); err != nil {
+		return f, err
+	}
+	handedOver, err := r.handover(ctx, a, account)
+	if err != nil {
+		return f, err
+	}
+	f.plan, f.done, err = r.unassignManaged(ctx, conn.client, a, managed(&a.Spec, r.recordOf(a), handedOver))
+	return f, err
+}
+
+// leavesTwilioAlone says whether deleting the object makes no call.
+func leavesTwilioAlone(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec) bool {
+	return spec.DeletionPolicy == v1alpha1.DeletionRetain || spec.Suspend || spec.ManagementPolicy == v1alpha1.ManagementObserve
+}
+
+func (r *AssignmentReconciler) connectToFinalize(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (*v1alpha1.TwilioAccount, *connection, error) {
+	account, err := r.accountOf(ctx, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	if last := a.Status.AccountSID; last != "" && last != account.Spec.AccountSID {
+		return account, nil, halted(v1alpha1.ReasonAccountNotFound,
+			"The add-ons were last managed through the Twilio account %s, and TwilioAccount %s is for another one. Set spec.accountRef back to a TwilioAccount for %s.",
+			last, account.Name, last)
+	}
+	conn, err := r.connections.to(ctx, account)
+	return account, conn, err
+}
+
+// unassignManaged removes what the object manages. Nil: nothing of it is left.
+func (r *AssignmentReconciler) unassignManaged(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan) (plan, applied, error) {
+	var done applied
+	var doubtful []string
+	err := p.each(ctx, actionUnassign, func(ctx context.Context, it *item) error {
+		err := unassign(ctx, cl, a, it, &done)
+		switch {
+		case err == nil:
+			it.gone()
+		case twilio.IsNotFound(err):
+			doubtful = append(doubtful, it.assigned())
+		default:
+			return err
+		}
+		return nil
+	})
+	if err != nil || len(doubtful) == 0 {
+		return p.remaining(), done, err
+	}
+	return p.remaining(), done, r.confirmAbsent(ctx, cl, a, doubtful)
+}
+
+// confirmAbsent lists the number to confirm that assignments answered 404 are gone.
+func (r *AssignmentReconciler) confirmAbsent(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, sids []string) error {
+	listed, err := cl.ListAssignedAddOns(ctx, string(a.Spec.PhoneNumberSID))
+	if twilio.IsNotFound(err) {
+		err = r.explainListNotFound(ctx, cl, a, err)
+		if h := asHalt(err); h != nil && h.reason == v1alpha1.ReasonPhoneNumberNotFound {
+			return nil
+		}
+		return err
+	} else if err != nil {
+		return err
+	}
+	for _, found := range listed {
+		for _, sid := range sids {
+			if strings.EqualFold(found.SID, sid) {
+				return &halt{reason: v1alpha1.ReasonProgressing, after: confirmAfter + time.Second/2,
+					message: "An add-on that Twilio answered not to know is still on its list; it is removed again."}
+			}
+		}
+	}
+	return nil
+}
+
+// blocked turns what only a person can mend into DeletionBlocked, with the way out.
+func blocked(err error) error {
+	if err == nil {
+		return nil
+	}
+	v := verdictOf(err)
+	if v == nil || !stalled(v.reason) {
+		return err
+	}
+	return halted(v1alpha1.ReasonDeletionBlocked, "The add-ons cannot be unassigned (%s): %s %s", v.reason, v.message, retainAdvice)
+}

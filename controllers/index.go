@@ -1,0 +1,290 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"encoding/hex"
+	"slices"
+	"sync"
+	"time"
+	"unique"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+)
+
+// number is a phone number SID without its prefix and letter case.
+type number [16]byte
+
+func numberOf(sid v1alpha1.PhoneNumberSID) (n number) {
+	// The schema leaves only well-formed SIDs; anything else shares the zero number.
+	if len(sid) == 34 {
+		_, _ = hex.Decode(n[:], []byte(sid[2:]))
+	}
+	return n
+}
+
+// entry is what the index keeps of one object: what events and metrics ask
+// about all objects, and what only this process knows. 100,000 of them are kept,
+// so it is small; the strings are shared.
+type entry struct {
+	number  number
+	account unique.Handle[string]
+	reason  unique.Handle[string]
+	// checked is when this process last read the number, zero if it has not.
+	checked time.Duration
+	// failures counts the passes that failed in a row, for the back-off.
+	failures uint8
+	// doubted is when something known to exist was first answered 404, zero if not.
+	doubted time.Duration
+}
+
+// index knows which object names which number, under which account. It is fed
+// by the events of the cache before a pass can run, and replaces field indexes
+// that would cost several times the memory.
+type index struct {
+	mu      sync.RWMutex
+	started time.Time
+	entries map[types.NamespacedName]*entry
+	// numbers holds the first object of a number; shared those of a number that
+	// several name.
+	numbers map[number]types.NamespacedName
+	shared  map[number][]types.NamespacedName
+	// reserved is the object that this process last let claim a shared number.
+	reserved map[number]types.NamespacedName
+	accounts map[string]int
+}
+
+func newIndex() *index {
+	return &index{
+		started:  time.Now(),
+		entries:  map[types.NamespacedName]*entry{},
+		numbers:  map[number]types.NamespacedName{},
+		shared:   map[number][]types.NamespacedName{},
+		reserved: map[number]types.NamespacedName{},
+		accounts: map[string]int{},
+	}
+}
+
+// put records an object as the cache now shows it.
+func (x *index) put(a *v1alpha1.PhoneNumberAddOnAssignment) {
+	key := keyOf(a)
+	reason := ""
+	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		reason = ready.Reason
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.entries[key]
+	if e == nil || e.number != numberOf(a.Spec.PhoneNumberSID) {
+		x.drop(key)
+		e = &entry{number: numberOf(a.Spec.PhoneNumberSID), account: unique.Make("")}
+		x.entries[key] = e
+		x.addClaim(e.number, key)
+	}
+	if account := unique.Make(a.Spec.AccountRef.Name); e.account != account {
+		x.count(e.account.Value(), -1)
+		x.count(account.Value(), 1)
+		e.account = account
+	}
+	e.reason = unique.Make(reason)
+	if x.reserved[e.number] == key && controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) {
+		delete(x.reserved, e.number)
+	}
+}
+
+// remove forgets an object.
+func (x *index) remove(key types.NamespacedName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.drop(key)
+}
+
+func (x *index) drop(key types.NamespacedName) {
+	e := x.entries[key]
+	if e == nil {
+		return
+	}
+	delete(x.entries, key)
+	x.count(e.account.Value(), -1)
+	x.dropClaim(e.number, key)
+}
+
+func (x *index) count(account string, delta int) {
+	if account == "" {
+		return
+	}
+	if x.accounts[account] += delta; x.accounts[account] == 0 {
+		delete(x.accounts, account)
+	}
+}
+
+func (x *index) addClaim(n number, key types.NamespacedName) {
+	first, taken := x.numbers[n]
+	if !taken {
+		x.numbers[n] = key
+		return
+	}
+	if len(x.shared[n]) == 0 {
+		x.shared[n] = []types.NamespacedName{first}
+	}
+	x.shared[n] = append(x.shared[n], key)
+}
+
+func (x *index) dropClaim(n number, key types.NamespacedName) {
+	if x.reserved[n] == key {
+		delete(x.reserved, n)
+	}
+	rest := slices.DeleteFunc(x.shared[n], func(k types.NamespacedName) bool { return k == key })
+	switch len(rest) {
+	case 0:
+		delete(x.shared, n)
+		delete(x.numbers, n)
+	case 1:
+		delete(x.shared, n)
+		x.numbers[n] = rest[0]
+	default:
+		x.shared[n] = rest
+		x.numbers[n] = rest[0]
+	}
+}
+
+// contested says whether more than one object names the number.
+func (x *index) contested(sid v1alpha1.PhoneNumberSID) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.shared[numberOf(sid)]) > 1
+}
+
+// claims lists the objects that name the number, and which of them this process
+// last let claim it.
+func (x *index) claims(sid v1alpha1.PhoneNumberSID) (keys []types.NamespacedName, reserved types.NamespacedName) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	n := numberOf(sid)
+	if keys = slices.Clone(x.shared[n]); len(keys) == 0 {
+		if only, ok := x.numbers[n]; ok {
+			keys = append(keys, only)
+		}
+	}
+	return keys, x.reserved[n]
+}
+
+// reserve settles which of several objects claims a number while the cache does
+// not show its finalizer yet. False: another one came first.
+func (x *index) reserve(sid v1alpha1.PhoneNumberSID, key types.NamespacedName) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := numberOf(sid)
+	if holder, held := x.reserved[n]; held && holder != key {
+		return false
+	}
+	x.reserved[n] = key
+	return true
+}
+
+// release gives up a reservation.
+func (x *index) release(sid v1alpha1.PhoneNumberSID, key types.NamespacedName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if n := numberOf(sid); x.reserved[n] == key {
+		delete(x.reserved, n)
+	}
+}
+
+// references counts the objects that refer to a TwilioAccount.
+func (x *index) references(account string) int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.accounts[account]
+}
+
+// checkedAt is when this process last read the object's number; the start of the
+// process if it has not.
+func (x *index) checkedAt(key types.NamespacedName) time.Time {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if e := x.entries[key]; e != nil {
+		return x.started.Add(e.checked)
+	}
+	return x.started
+}
+
+// succeeded records that a pass read the number and had nothing to complain of.
+func (x *index) succeeded(key types.NamespacedName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.entries[key]; e != nil {
+		e.checked, e.failures, e.doubted = time.Since(x.started), 0, 0
+	}
+}
+
+// failed records one more failed pass and returns how many failed before it.
+func (x *index) failed(key types.NamespacedName) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.entries[key]
+	if e == nil {
+		return 0
+	}
+	before := e.failures
+	e.failures = min(before+1, 32)
+	return int(before)
+}
+
+// doubt records that Twilio answered 404 for something known to exist. True once
+// it did so before, at least spacing ago: then it is to be believed.
+func (x *index) doubt(key types.NamespacedName, spacing time.Duration) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.entries[key]
+	if e == nil {
+		return false
+	}
+	now := time.Since(x.started)
+	if e.doubted == 0 {
+		e.doubted = now
+		return false
+	}
+	return now-e.doubted >= spacing
+}
+
+// rivals lists the other objects that name the same number.
+func (x *index) rivals(a *v1alpha1.PhoneNumberAddOnAssignment) []types.NamespacedName {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.DeleteFunc(slices.Clone(x.shared[numberOf(a.Spec.PhoneNumberSID)]), func(k types.NamespacedName) bool {
+		return k == keyOf(a)
+	})
+}
+
+// where lists the objects for which keep is true, by account and namespace.
+func (x *index) where(keep func(key types.NamespacedName, account string) bool) []types.NamespacedName {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var keys []types.NamespacedName
+	for key, e := range x.entries {
+		if keep(key, e.account.Value()) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// accountReason is a pair by which objects are counted.
+type accountReason struct{ account, reason string }
+
+// tally counts the objects by account and Ready reason.
+func (x *index) tally() map[accountReason]int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	counts := map[accountReason]int{}
+	for _, e := range x.entries {
+		counts[accountReason{e.account.Value(), e.reason.Value()}]++
+	}
+	return counts
+}
