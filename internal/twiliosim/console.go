@@ -4,12 +4,16 @@
 package twiliosim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 )
+
+// ErrNotFound is in the errors for what is named and not there.
+var ErrNotFound = errors.New("not found")
 
 // AddAccount adds an active account with its auth token.
 func (s *Sim) AddAccount(sid, authToken string) error {
@@ -63,7 +67,7 @@ func (s *Sim) DeleteAPIKey(sid string) error {
 	defer s.mu.Unlock()
 	k := s.keys[sid]
 	if k == nil {
-		return fmt.Errorf("no API key %q", sid)
+		return fmt.Errorf("API key %q: %w", sid, ErrNotFound)
 	}
 	delete(k.account.keys, sid)
 	delete(s.keys, sid)
@@ -220,7 +224,7 @@ func (s *Sim) UninstallAddOn(sid string) error {
 	defer s.mu.Unlock()
 	x := s.addOns[sid]
 	if x == nil {
-		return fmt.Errorf("no add-on %q is installed", sid)
+		return fmt.Errorf("installed add-on %q: %w", sid, ErrNotFound)
 	}
 	s.uninstall(console, x)
 	return nil
@@ -251,7 +255,7 @@ func (s *Sim) Unassign(numberSID, addOnSID string) error {
 	}
 	a, there := n.withAddOn(x)
 	if !there {
-		return fmt.Errorf("add-on %s is not assigned to number %s", addOnSID, numberSID)
+		return fmt.Errorf("add-on %s on number %s: %w", addOnSID, numberSID, ErrNotFound)
 	}
 	at, _ := n.position(a.sid)
 	s.unassign(console, n, at, "")
@@ -283,14 +287,14 @@ func (s *Sim) accountOf(sid string) (*account, error) {
 	if a := s.accounts[sid]; a != nil {
 		return a, nil
 	}
-	return nil, fmt.Errorf("no account %q", sid)
+	return nil, fmt.Errorf("account %q: %w", sid, ErrNotFound)
 }
 
 func (s *Sim) numberOf(sid string) (*number, error) {
 	if n := s.numbers[sid]; n != nil {
 		return n, nil
 	}
-	return nil, fmt.Errorf("no number %q", sid)
+	return nil, fmt.Errorf("number %q: %w", sid, ErrNotFound)
 }
 
 // pair returns a number and an installation of the same account.
@@ -301,7 +305,7 @@ func (s *Sim) pair(numberSID, addOnSID string) (*number, *installation, error) {
 	}
 	x := n.account.addOns[addOnSID]
 	if x == nil {
-		return nil, nil, fmt.Errorf("no add-on %q is installed on account %s", addOnSID, n.account.sid)
+		return nil, nil, fmt.Errorf("add-on %q on account %s: %w", addOnSID, n.account.sid, ErrNotFound)
 	}
 	return n, x, nil
 }

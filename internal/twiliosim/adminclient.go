@@ -1,0 +1,254 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package twiliosim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// AdminClient drives a simulator in another process through its admin API. The methods do what
+// those of [Sim] with the same names do. Errors for what is not there match [ErrNotFound].
+type AdminClient struct {
+	url  string
+	http *http.Client
+}
+
+// NewAdminClient returns a client of the admin API at a base URL such as http://127.0.0.1:8082.
+func NewAdminClient(baseURL string) *AdminClient {
+	return &AdminClient{url: baseURL, http: &http.Client{}}
+}
+
+// Healthy returns nil once the simulator answers.
+func (c *AdminClient) Healthy(ctx context.Context) error {
+	return c.do(ctx, http.MethodGet, "/healthz", nil, nil)
+}
+
+// Snapshot returns the world as it is.
+func (c *AdminClient) Snapshot(ctx context.Context) (State, error) {
+	return get[State](ctx, c, "/state")
+}
+
+// Restore replaces the world.
+func (c *AdminClient) Restore(ctx context.Context, state State) error {
+	return c.do(ctx, http.MethodPut, "/state", state, nil)
+}
+
+// Seed adds many numbers at once.
+func (c *AdminClient) Seed(ctx context.Context, seed Seed) error {
+	return c.do(ctx, http.MethodPost, "/seed", seed, nil)
+}
+
+// AddAccount adds an account.
+func (c *AdminClient) AddAccount(ctx context.Context, sid, authToken string) error {
+	return c.do(ctx, http.MethodPost, "/accounts", AccountState{SID: sid, AuthToken: authToken}, nil)
+}
+
+// AddSubaccount adds an account beneath another one.
+func (c *AdminClient) AddSubaccount(ctx context.Context, parent, sid, authToken string) error {
+	return c.do(ctx, http.MethodPost, "/accounts", AccountState{SID: sid, Parent: parent, AuthToken: authToken}, nil)
+}
+
+// RotateAuthToken makes a token the only one of an account.
+func (c *AdminClient) RotateAuthToken(ctx context.Context, account, authToken string) error {
+	return c.do(ctx, http.MethodPost, path("accounts", account, "rotate"), AccountState{AuthToken: authToken}, nil)
+}
+
+// SetSecondaryAuthToken sets a second auth token.
+func (c *AdminClient) SetSecondaryAuthToken(ctx context.Context, account, authToken string) error {
+	return c.do(ctx, http.MethodPost, path("accounts", account, "secondary"), AccountState{AuthToken: authToken}, nil)
+}
+
+// SetAccountStatus suspends, reactivates or closes an account.
+func (c *AdminClient) SetAccountStatus(ctx context.Context, account string, status AccountStatus) error {
+	return c.do(ctx, http.MethodPost, path("accounts", account, "status"), AccountState{Status: status}, nil)
+}
+
+// AddAPIKey adds an API key to an account.
+func (c *AdminClient) AddAPIKey(ctx context.Context, account, sid, secret string, kind KeyKind, allowed ...Operation) error {
+	return c.do(ctx, http.MethodPost, path("accounts", account, "api-keys"), KeyState{sid, secret, kind, allowed}, nil)
+}
+
+// DeleteAPIKey removes an API key.
+func (c *AdminClient) DeleteAPIKey(ctx context.Context, sid string) error {
+	return c.do(ctx, http.MethodDelete, path("api-keys", sid), nil, nil)
+}
+
+// AddNumber adds an incoming phone number to an account.
+func (c *AdminClient) AddNumber(ctx context.Context, account, sid, phoneNumber string) error {
+	return c.do(ctx, http.MethodPost, path("accounts", account, "numbers"), NumberState{SID: sid, PhoneNumber: phoneNumber}, nil)
+}
+
+// ReleaseNumber takes a number from its account for good.
+func (c *AdminClient) ReleaseNumber(ctx context.Context, sid string) error {
+	return c.do(ctx, http.MethodDelete, path("numbers", sid), nil, nil)
+}
+
+// MoveNumber moves a number to another account.
+func (c *AdminClient) MoveNumber(ctx context.Context, sid, toAccount string) error {
+	return c.do(ctx, http.MethodPost, path("numbers", sid, "move"), moveRequest{toAccount}, nil)
+}
+
+// InstallAddOn installs an add-on with names derived from its unique name.
+func (c *AdminClient) InstallAddOn(ctx context.Context, account, sid, uniqueName string) error {
+	return c.Install(ctx, account, AddOn{SID: sid, UniqueName: uniqueName})
+}
+
+// Install installs an add-on on an account.
+func (c *AdminClient) Install(ctx context.Context, account string, addOn AddOn) error {
+	return c.do(ctx, http.MethodPost, path("accounts", account, "add-ons"), addOn, nil)
+}
+
+// UninstallAddOn removes an installation and its assignments.
+func (c *AdminClient) UninstallAddOn(ctx context.Context, sid string) error {
+	return c.do(ctx, http.MethodDelete, path("add-ons", sid), nil, nil)
+}
+
+// Assign assigns an installed add-on to a number in the console.
+func (c *AdminClient) Assign(ctx context.Context, numberSID, addOnSID string) error {
+	return c.do(ctx, http.MethodPut, path("numbers", numberSID, "assigned", addOnSID), nil, nil)
+}
+
+// Unassign removes an assignment in the console.
+func (c *AdminClient) Unassign(ctx context.Context, numberSID, addOnSID string) error {
+	return c.do(ctx, http.MethodDelete, path("numbers", numberSID, "assigned", addOnSID), nil, nil)
+}
+
+// Assigned returns the SIDs of the installations assigned to a number, sorted.
+func (c *AdminClient) Assigned(ctx context.Context, numberSID string) ([]string, error) {
+	return get[[]string](ctx, c, path("numbers", numberSID, "assigned"))
+}
+
+// Behaviour returns the switches as they are.
+func (c *AdminClient) Behaviour(ctx context.Context) (Behaviour, error) {
+	return get[Behaviour](ctx, c, "/behaviour")
+}
+
+// SetBehaviour sets every switch.
+func (c *AdminClient) SetBehaviour(ctx context.Context, b Behaviour) error {
+	return c.do(ctx, http.MethodPut, "/behaviour", b, nil)
+}
+
+// UpdateBehaviour reads the switches, changes them, and writes all of them.
+func (c *AdminClient) UpdateBehaviour(ctx context.Context, change func(*Behaviour)) error {
+	b, err := c.Behaviour(ctx)
+	if err != nil {
+		return err
+	}
+	change(&b)
+	return c.SetBehaviour(ctx, b)
+}
+
+// AddFault adds a fault.
+func (c *AdminClient) AddFault(ctx context.Context, f Fault) error {
+	return c.do(ctx, http.MethodPost, "/faults", f, nil)
+}
+
+// RemoveFault removes a fault by its ID.
+func (c *AdminClient) RemoveFault(ctx context.Context, id int) error {
+	return c.do(ctx, http.MethodDelete, path("faults", strconv.Itoa(id)), nil, nil)
+}
+
+// ClearFaults removes every fault.
+func (c *AdminClient) ClearFaults(ctx context.Context) error {
+	return c.do(ctx, http.MethodDelete, "/faults", nil, nil)
+}
+
+// Faults returns the faults there are.
+func (c *AdminClient) Faults(ctx context.Context) ([]FaultState, error) {
+	return get[[]FaultState](ctx, c, "/faults")
+}
+
+// Injected returns how many faults have fired since the start.
+func (c *AdminClient) Injected(ctx context.Context) (map[string]int, error) {
+	return get[map[string]int](ctx, c, "/faults/injected")
+}
+
+// Calls returns the counts, also number by number.
+func (c *AdminClient) Calls(ctx context.Context) (Calls, error) {
+	return get[Calls](ctx, c, "/calls")
+}
+
+// CallTotals returns the counts without ByNumber.
+func (c *AdminClient) CallTotals(ctx context.Context) (Calls, error) {
+	return get[Calls](ctx, c, "/calls?totals=true")
+}
+
+// ResetCalls sets every count to zero.
+func (c *AdminClient) ResetCalls(ctx context.Context) error {
+	return c.do(ctx, http.MethodDelete, "/calls", nil, nil)
+}
+
+// JournalAfter returns the mutations that follow the one numbered seq; 0 means all.
+func (c *AdminClient) JournalAfter(ctx context.Context, seq int64) ([]Mutation, error) {
+	return get[[]Mutation](ctx, c, "/journal?after="+strconv.FormatInt(seq, 10))
+}
+
+// Requests returns the latest requests, if the simulator remembers them.
+func (c *AdminClient) Requests(ctx context.Context) ([]Request, error) {
+	return get[[]Request](ctx, c, "/requests")
+}
+
+// path joins path segments, each escaped.
+func path(segments ...string) string {
+	var out string
+	for _, s := range segments {
+		out += "/" + url.PathEscape(s)
+	}
+	return out
+}
+
+func get[T any](ctx context.Context, c *AdminClient, path string) (T, error) {
+	var out T
+	err := c.do(ctx, http.MethodGet, path, nil, &out)
+	return out, err
+}
+
+// do sends a request, and decodes the answer into out unless that is nil.
+func (c *AdminClient) do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		encoded, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("simulator: encode %s: %w", path, err)
+		}
+		body = bytes.NewReader(encoded)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path, body)
+	if err != nil {
+		return fmt.Errorf("simulator: %w", err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("simulator: %w", err)
+	}
+	defer res.Body.Close()
+	if err := readAdmin(res, out); err != nil {
+		return fmt.Errorf("simulator: %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func readAdmin(res *http.Response, out any) error {
+	if res.StatusCode >= 300 {
+		var e adminError
+		if err := json.NewDecoder(res.Body).Decode(&e); err != nil {
+			e.Error = res.Status
+		}
+		if res.StatusCode == http.StatusNotFound {
+			return fmt.Errorf("%s: %w", e.Error, ErrNotFound)
+		}
+		return fmt.Errorf("%s", e.Error)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(res.Body).Decode(out)
+}
