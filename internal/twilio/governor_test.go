@@ -1,0 +1,550 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package twilio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// desk asks a governor for turns and remembers who was woken, in order.
+type desk struct {
+	t     *testing.T
+	g     *Governor
+	mu    sync.Mutex
+	woken []string
+}
+
+func newDesk(t *testing.T, ceiling int) *desk {
+	t.Helper()
+	g := NewGovernors(nil).For(testAccount)
+	g.SetCeiling("test", ceiling)
+	return &desk{t: t, g: g}
+}
+
+func (d *desk) ask(key string, p Priority) (*Turn, Pause) {
+	return d.g.Admit(key, p, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.woken = append(d.woken, key)
+	})
+}
+
+// granted fails the test unless key gets its turn at once.
+func (d *desk) granted(key string, p Priority) *Turn {
+	d.t.Helper()
+	turn, pause := d.ask(key, p)
+	if turn == nil {
+		d.t.Fatalf("%s: no turn: %+v", key, pause)
+	}
+	return turn
+}
+
+// refused fails the test unless key has to wait, for that reason.
+func (d *desk) refused(key string, p Priority, want Reason) {
+	d.t.Helper()
+	if turn, pause := d.ask(key, p); turn != nil || pause.Reason != want {
+		d.t.Fatalf("%s: got turn %v, reason %q; want none, %q", key, turn != nil, pause.Reason, want)
+	}
+}
+
+// takeWoken returns who was woken since the last time.
+func (d *desk) takeWoken() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	woken := d.woken
+	d.woken = nil
+	return woken
+}
+
+func (d *desk) wantWoken(why string, want ...string) {
+	d.t.Helper()
+	if got := d.takeWoken(); !slices.Equal(got, want) {
+		d.t.Errorf("%s: woken %v, want %v", why, got, want)
+	}
+}
+
+func TestGovernorOrder(t *testing.T) {
+	d := newDesk(t, 1)
+	turn := d.granted("holder", Foreground)
+	d.refused("b1", Background, Busy)
+	d.refused("b2", Background, Busy)
+	d.refused("f1", Foreground, Busy)
+	d.refused("f2", Foreground, Busy)
+	d.refused("b1", Background, Busy) // asking again keeps the place
+	d.refused("f1", Foreground, Busy)
+	d.refused("b2", Foreground, Busy) // an upgrade goes behind the others of its class
+	d.wantWoken("nothing is free")
+	for _, next := range []string{"f1", "f2", "b2", "b1"} {
+		turn.Done()
+		d.wantWoken("a turn was given back", next)
+		turn = d.granted(next, Background)
+	}
+	turn.Done()
+	d.wantWoken("nobody waits")
+}
+
+func TestGovernorKeepsATurnForTheWoken(t *testing.T) {
+	d := newDesk(t, 1)
+	turn := d.granted("holder", Background)
+	d.refused("waiter", Background, Busy)
+	turn.Done()
+	d.wantWoken("the turn is free", "waiter")
+	d.refused("barger", Foreground, Busy)
+	turn = d.granted("waiter", Background)
+	d.wantWoken("the turn is taken")
+	turn.Done()
+	d.wantWoken("the turn is free again", "barger")
+}
+
+func TestGovernorForget(t *testing.T) {
+	cases := map[string]struct {
+		forget []string
+		want   []string // woken after the turn was given back and the keys forgotten
+	}{
+		"a woken key lets in the next":        {[]string{"w1"}, []string{"w1", "w2"}},
+		"a waiting key just goes":             {[]string{"w2"}, []string{"w1"}},
+		"both":                                {[]string{"w2", "w1"}, []string{"w1", "w3"}},
+		"a key that never asked":              {[]string{"stranger"}, []string{"w1"}},
+		"the holder's key means nothing here": {[]string{"holder"}, []string{"w1"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, 1)
+			turn := d.granted("holder", Background)
+			for _, key := range []string{"w1", "w2", "w3"} {
+				d.refused(key, Background, Busy)
+			}
+			turn.Done()
+			for _, key := range c.forget {
+				d.g.governors.Forget(key)
+			}
+			d.wantWoken(name, c.want...)
+		})
+	}
+}
+
+func TestGovernorForgetsAtTheOldAccount(t *testing.T) {
+	d := newDesk(t, 1)
+	other := &desk{t: t, g: d.g.governors.For("AC00000000000000000000000000000002")}
+	turn := d.granted("holder", Background)
+	d.refused("mover", Background, Busy)
+	d.refused("next", Background, Busy)
+	other.granted("mover", Background)
+	turn.Done()
+	d.wantWoken("the mover asks elsewhere now", "next")
+}
+
+func TestGovernorBackgroundIsNotStarved(t *testing.T) {
+	d := newDesk(t, 1)
+	turn := d.granted("holder", Foreground)
+	for i := range 40 {
+		d.refused(fmt.Sprintf("f%02d", i), Foreground, Busy)
+		d.refused(fmt.Sprintf("b%02d", i), Background, Busy)
+	}
+	var order []string
+	for range 32 {
+		turn.Done()
+		woken := d.takeWoken()
+		if len(woken) != 1 {
+			t.Fatalf("woken %v, want one", woken)
+		}
+		order = append(order, woken[0])
+		turn = d.granted(woken[0], Background)
+	}
+	background := slices.DeleteFunc(slices.Clone(order), func(key string) bool { return key[0] == 'f' })
+	if want := []string{"b00", "b01", "b02", "b03"}; !slices.Equal(background, want) {
+		t.Errorf("of 32 grants, Background got %v, want %v: %v", background, want, order)
+	}
+	for i := range order {
+		if i%8 == 7 && order[i][0] != 'b' {
+			t.Errorf("grants %d to %d all went to Foreground", i-7, i)
+		}
+	}
+}
+
+func TestGovernorDoneCountsOnce(t *testing.T) {
+	d := newDesk(t, 1)
+	turn := d.granted("a", Foreground)
+	turn.Done()
+	second := d.granted("b", Foreground)
+	turn.Done()
+	d.refused("c", Foreground, Busy)
+	second.Done()
+	(*Turn)(nil).Done()
+	if diff := cmp.Diff(Snapshot{Limit: 1, Ceiling: 1, WaitingForeground: 1}, d.g.Snapshot()); diff != "" {
+		t.Errorf("state (-want +got):\n%s", diff)
+	}
+}
+
+func TestGovernorCeilings(t *testing.T) {
+	gs := NewGovernors(nil)
+	g := gs.For(testAccount)
+	limit := func(why string, want int) {
+		t.Helper()
+		if s := g.Snapshot(); s.Limit != want || s.Ceiling != want {
+			t.Errorf("%s: limit %d, ceiling %d; want %d", why, s.Limit, s.Ceiling, want)
+		}
+	}
+	limit("nobody set one", DefaultCeiling)
+	g.SetCeiling("a", 16)
+	limit("one owner", 16)
+	g.SetCeiling("b", 3)
+	limit("the smaller of two", 3)
+	g.SetCeiling("b", 0)
+	limit("none at all would be for ever", 1)
+	g.SetCeiling("b", 20)
+	limit("the smaller of two, changed", 16)
+	g.RemoveCeiling("a")
+	limit("the other one", 20)
+	g.RemoveCeiling("b")
+	limit("all gone", DefaultCeiling)
+	if gs.For(testAccount) != g {
+		t.Error("another governor for the same account")
+	}
+}
+
+func TestGovernorRaisedCeilingWakes(t *testing.T) {
+	d := newDesk(t, 1)
+	d.granted("holder", Foreground)
+	d.refused("a", Foreground, Busy)
+	d.refused("b", Foreground, Busy)
+	d.refused("c", Foreground, Busy)
+	d.g.SetCeiling("test", 3)
+	d.wantWoken("two turns more", "a", "b")
+	d.g.SetCeiling("test", 1)
+	d.refused("a", Foreground, Busy) // the limit fell before it could answer
+	d.g.SetCeiling("test", 2)
+	d.wantWoken("b is still awake and the turn is its")
+	d.g.SetCeiling("test", 4)
+	d.wantWoken("a kept its place", "a", "c")
+}
+
+func TestGovernorUnansweredWakeLapses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		turn := d.granted("holder", Foreground)
+		d.refused("silent", Foreground, Busy)
+		d.refused("next", Foreground, Busy)
+		turn.Done()
+		d.wantWoken("the first", "silent")
+		time.Sleep(promiseLapse - time.Second)
+		d.wantWoken("it has time left")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		d.wantWoken("it was silent for too long", "next")
+		d.granted("silent", Foreground).Done() // it may use what nobody uses
+		d.granted("next", Foreground).Done()
+		d.wantWoken("nobody waits")
+	})
+}
+
+// failWith reports calls about alternating numbers to the governor.
+func (d *desk) failWith(n int, err error) {
+	for i := range n {
+		d.g.ended(d.g.began([]string{testNumber, otherNumber}[i%2]), err)
+	}
+}
+
+var (
+	errOutage   = &Error{Operation: OpListAssigned, HTTPStatus: 503, Sent: true}
+	errThrottle = &Error{Operation: OpListAssigned, HTTPStatus: 429, Code: 20429, Sent: true}
+)
+
+func TestGovernorOutagePauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 4)
+		d.failWith(openAfterOutages-1, errOutage)
+		d.granted("still", Foreground).Done()
+		d.failWith(1, errOutage)
+		for _, key := range []string{"a", "b", "c"} {
+			d.refused(key, Foreground, Unavailable)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		d.wantWoken("one to probe", "a")
+		probe := d.granted("a", Foreground)
+		d.refused("d", Foreground, Unavailable)
+		d.failWith(1, errOutage)
+		probe.Done()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		d.wantWoken("the second pause is longer")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		d.wantWoken("one to probe again", "b")
+		probe = d.granted("b", Foreground)
+		d.failWith(1, nil)
+		d.wantWoken("Twilio answers", "c", "d")
+		probe.Done()
+		if got := d.g.Snapshot().Paused; got != "" {
+			t.Errorf("paused: %q after a success", got)
+		}
+	})
+}
+
+func TestGovernorPausesGrowToAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		d.failWith(openAfterOutages, errOutage)
+		for i := range 10 {
+			s := d.g.Snapshot()
+			pause, base := time.Until(s.Until), min(minPause<<i, maxPause)
+			if pause < base*3/4 || pause > min(base*5/4, maxPause) {
+				t.Errorf("pause %d is %v, want %v give or take a quarter, at most a minute", i, pause, base)
+			}
+			time.Sleep(pause)
+			d.failWith(1, errOutage)
+		}
+	})
+}
+
+func TestGovernorOneNumbersTroubleIsNoOutage(t *testing.T) {
+	d := newDesk(t, 4)
+	for range 100 {
+		d.g.ended(d.g.began(testNumber), errOutage)
+	}
+	d.granted("other", Foreground).Done()
+	d.g.ended(d.g.began(otherNumber), errOutage)
+	d.refused("other", Foreground, Unavailable)
+}
+
+func TestGovernorOldFailuresDoNotProlongAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 8)
+		old := d.g.began(testNumber)
+		d.failWith(openAfterOutages, errOutage)
+		time.Sleep(2 * time.Second)
+		d.g.ended(old, errOutage)
+		d.granted("probe", Foreground).Done()
+	})
+}
+
+func TestGovernorLearnsNothingFromWhatSaysNothing(t *testing.T) {
+	d := newDesk(t, 4)
+	canceled := &Error{Operation: OpListAssigned, Sent: true, Err: context.Canceled}
+	readOnly := &Error{Operation: OpAssign, Err: ErrReadOnly}
+	for range 20 {
+		d.failWith(2, canceled)
+		d.failWith(2, readOnly)
+	}
+	d.granted("a", Foreground).Done()
+	refusals := []int{400, 401, 403, 404, 409, 422}
+	for range 20 {
+		for _, status := range refusals {
+			d.failWith(4, &Error{Operation: OpAssign, HTTPStatus: status, Code: 20000 + status})
+		}
+	}
+	if diff := cmp.Diff(Snapshot{Limit: 4, Ceiling: 4}, d.g.Snapshot()); diff != "" {
+		t.Errorf("state (-want +got):\n%s", diff)
+	}
+}
+
+func TestGovernorRetryAfterIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 4)
+		early, later := d.g.began(testNumber), d.g.began(otherNumber)
+		d.g.ended(early, &Error{HTTPStatus: 429, HasRetryAfter: true, RetryAfter: 30 * time.Second})
+		until := time.Now().Add(30 * time.Second)
+		for _, key := range []string{"a", "b"} {
+			turn, pause := d.ask(key, Foreground)
+			if diff := cmp.Diff(Pause{Reason: Throttled, Until: until}, pause); turn != nil || diff != "" {
+				t.Errorf("pause (-want +got):\n%s", diff)
+			}
+		}
+		d.g.ended(later, nil) // it was under way, and its success does not end the pause
+		d.failWith(1, nil)
+		time.Sleep(30*time.Second - time.Millisecond)
+		d.wantWoken("not before the time asked for")
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		d.wantWoken("one to probe", "a")
+		d.granted("a", Foreground)
+		d.failWith(1, nil)
+		d.wantWoken("Twilio answers", "b")
+	})
+}
+
+func TestGovernorRetryAfterIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 4)
+		d.failWith(1, &Error{HTTPStatus: 429, HasRetryAfter: true, RetryAfter: 1000 * time.Hour})
+		d.refused("a", Foreground, Throttled)
+		time.Sleep(maxRetryAfter)
+		synctest.Wait()
+		d.wantWoken("after 15 minutes", "a")
+		d.granted("a", Foreground).Done()
+	})
+}
+
+func TestGovernorAtRestHasNoTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		d.failWith(openAfterOutages, errOutage)
+		if d.g.alarm != nil {
+			t.Error("a timer although nobody waits")
+		}
+		d.refused("a", Foreground, Unavailable)
+		if d.g.alarm == nil {
+			t.Error("no timer although somebody waits for the end of the pause")
+		}
+		d.g.governors.Forget("a")
+		if d.g.alarm != nil {
+			t.Error("a timer although nobody waits any more")
+		}
+	})
+}
+
+func TestLimitCutsOncePerRoundTrip(t *testing.T) {
+	d := newDesk(t, 16)
+	calls := make([]ticket, 16)
+	for i := range calls {
+		calls[i] = d.g.began(testNumber)
+	}
+	for _, call := range calls {
+		d.g.ended(call, errThrottle)
+	}
+	if got := d.g.Snapshot().Limit; got != 12 {
+		t.Errorf("limit %d after one round of 429s, want 12", got)
+	}
+}
+
+func TestLimitIsNotRaisedWithoutNeed(t *testing.T) {
+	d := newDesk(t, 16)
+	d.failWith(1, errThrottle)
+	for range 1000 {
+		d.g.ended(d.g.began(testNumber), nil) // one at a time says nothing about thirteen
+	}
+	if got := d.g.Snapshot().Limit; got != 12 {
+		t.Errorf("limit %d, want 12", got)
+	}
+}
+
+// TestGovernorConcurrently lets many keys compete, forget and change their minds: no
+// turn too many, none lost, everybody served. It means most under the race detector.
+func TestGovernorConcurrently(t *testing.T) {
+	const ceiling, keys, passes = 5, 60, 40
+	gs := NewGovernors(nil)
+	g := gs.For(testAccount)
+	g.SetCeiling("test", ceiling)
+	var mu sync.Mutex
+	held, highest := 0, 0
+	use := func(change int) {
+		mu.Lock()
+		defer mu.Unlock()
+		held += change
+		highest = max(highest, held)
+	}
+	var all sync.WaitGroup
+	for i := range keys {
+		all.Go(func() {
+			key, random := itoa(i), rand.New(rand.NewPCG(1, uint64(i)))
+			for done := 0; done < passes; {
+				woken := make(chan struct{}, 1)
+				turn, _ := g.Admit(key, Priority(random.IntN(2)), func() { woken <- struct{}{} })
+				if turn == nil && random.IntN(10) == 0 {
+					gs.Forget(key)
+					continue
+				}
+				if turn == nil {
+					<-woken
+					continue
+				}
+				use(1)
+				call := g.began(key)
+				g.ended(call, nil)
+				use(-1)
+				turn.Done()
+				gs.Forget(key)
+				done++
+			}
+		})
+	}
+	all.Wait()
+	if highest > ceiling {
+		t.Errorf("%d turns at a time, the ceiling is %d", highest, ceiling)
+	}
+	if diff := cmp.Diff(Snapshot{Limit: ceiling, Ceiling: ceiling}, g.Snapshot()); diff != "" {
+		t.Errorf("state at rest (-want +got):\n%s", diff)
+	}
+	if len(gs.waitingAt) != 0 || len(g.waiters) != 0 {
+		t.Errorf("%d and %d keys are remembered for nothing", len(gs.waitingAt), len(g.waiters))
+	}
+}
+
+func TestClientRetriesA429WithinItsTurn(t *testing.T) {
+	cases := map[string]struct {
+		refusals   int
+		retryAfter string
+		sent       int
+		waited     [2]time.Duration // at least, at most
+		throttled  bool
+	}{
+		"one 429":                    {1, "", 2, [2]time.Duration{100 * time.Millisecond, 200 * time.Millisecond}, false},
+		"two 429s":                   {2, "", 3, [2]time.Duration{300 * time.Millisecond, 600 * time.Millisecond}, false},
+		"three are given up":         {3, "", 3, [2]time.Duration{300 * time.Millisecond, 600 * time.Millisecond}, true},
+		"a short wait is asked for":  {1, "2", 2, [2]time.Duration{2 * time.Second, 2 * time.Second}, false},
+		"a long wait is not made":    {1, "3", 1, [2]time.Duration{0, 0}, true},
+		"no wait at all is too soon": {1, "0", 2, [2]time.Duration{100 * time.Millisecond, 200 * time.Millisecond}, false},
+		"nonsense is as if nothing":  {1, "soon", 2, [2]time.Duration{100 * time.Millisecond, 200 * time.Millisecond}, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sent := 0
+				client := newClient(t, "http://127.0.0.1", Options{Transport: transportFunc(func(req *http.Request) (*http.Response, error) {
+					if sent++; sent > c.refusals {
+						return response(req, 201, assignment(testNumber, testAddOn)), nil
+					}
+					res := response(req, 429, twilioError(429, 20429, "Too Many Requests"))
+					if c.retryAfter != "" {
+						res.Header.Set("Retry-After", c.retryAfter)
+					}
+					return res, nil
+				})})
+				start := time.Now()
+				_, err := client.AssignAddOn(t.Context(), testNumber, testAddOn)
+				if sent != c.sent || IsThrottled(err) != c.throttled || (err != nil) != c.throttled {
+					t.Errorf("%d requests and %v; want %d, throttled %v", sent, err, c.sent, c.throttled)
+				}
+				if waited := time.Since(start); waited < c.waited[0] || waited > c.waited[1] {
+					t.Errorf("waited %v, want between %v and %v", waited, c.waited[0], c.waited[1])
+				}
+				if OutcomeUnknown(err) {
+					t.Error("a 429 was not processed")
+				}
+			})
+		})
+	}
+}
+
+func TestClientStopsRetryingWhenItsCallerGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newClient(t, "http://127.0.0.1", Options{Transport: transportFunc(func(req *http.Request) (*http.Response, error) {
+			return response(req, 429, ""), nil
+		})})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		err := client.Verify(ctx)
+		if !IsThrottled(err) || errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 50*time.Millisecond {
+			t.Errorf("got %v after %v, want the 429 after 50ms", err, time.Since(start))
+		}
+	})
+}
+
+// transportFunc is a transport in one function.
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
