@@ -7,11 +7,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // AdminClient drives a simulator in another process through its admin API. The methods do what
@@ -243,9 +245,9 @@ func readAdmin(res *http.Response, out any) error {
 			e.Error = res.Status
 		}
 		if res.StatusCode == http.StatusNotFound {
-			return fmt.Errorf("%s: %w", e.Error, ErrNotFound)
+			return fmt.Errorf("%s%w", strings.TrimSuffix(e.Error, ErrNotFound.Error()), ErrNotFound)
 		}
-		return fmt.Errorf("%s", e.Error)
+		return errors.New(e.Error)
 	}
 	if out == nil {
 		return nil

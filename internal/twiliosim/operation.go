@@ -81,7 +81,7 @@ const (
 
 // parseRoute reads a request. The path is taken as it was sent, escapes included: no SID needs one.
 func parseRoute(method, path string) route {
-	var rt route
+	rt := route{json: strings.HasSuffix(path, ".json")}
 	var resource string
 	switch {
 	case strings.HasPrefix(path, apiPrefix):
@@ -101,8 +101,7 @@ func parseRoute(method, path string) route {
 
 // parseAPI reads what follows /2010-04-01/Accounts/ and returns the resource's name.
 func (rt *route) parseAPI(path string) string {
-	path, rt.json = strings.CutSuffix(path, ".json")
-	seg := strings.Split(path, "/")
+	seg := strings.Split(strings.TrimSuffix(path, ".json"), "/")
 	names := []string{"", "IncomingPhoneNumbers", "", "AssignedAddOns", "", "Extensions", ""}
 	if len(seg) > len(names) {
 		return ""
