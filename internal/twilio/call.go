@@ -128,7 +128,7 @@ func (c *call) request(method, rawURL string, data url.Values) (*http.Request, e
 // answer like any other. The body is read whole and closed, so that the
 // connection serves the next call whatever the answer was.
 func (c *call) exchange(req *http.Request) ([]byte, error) {
-	res, err := c.client.transport.RoundTrip(req)
+	res, err := c.client.wire().RoundTrip(req)
 	if err != nil {
 		return nil, c.fail(err)
 	}

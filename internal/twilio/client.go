@@ -44,10 +44,13 @@ type Options struct {
 	AccountSID  string
 	BaseURL     string // default DefaultBaseURL
 	Credentials Credentials
-	Governor    *Governor         // is told of every outcome; may be nil
-	Metrics     *Metrics          // may be nil
-	Transport   http.RoundTripper // from NewTransport, shared by all clients of the process
-	UserAgent   string            // default "twilio-addon-operator"
+	Governor    *Governor // is told of every outcome; may be nil
+	Metrics     *Metrics  // may be nil
+	// Transport is NewTransport's, shared by all clients of the process. With a
+	// Governor, an account's calls go over connections of its own, made as this
+	// transport says: at most as many to a host as the account's ceiling.
+	Transport http.RoundTripper
+	UserAgent string // default "twilio-addon-operator"
 	// CallTimeout bounds each HTTP request from dialling to the last byte of the
 	// answer. Default 15 s.
 	CallTimeout time.Duration
@@ -82,6 +85,7 @@ type Client struct {
 	governor    *Governor
 	metrics     *Metrics
 	transport   http.RoundTripper
+	readOnly    bool
 	userAgent   string
 	timeout     time.Duration
 }
@@ -125,8 +129,17 @@ func (c *Client) Format(s fmt.State, _ rune) {
 // ErrReadOnly before anything leaves.
 func (c *Client) ReadOnly() *Client {
 	copied := *c
-	copied.transport = readOnlyTransport{next: c.transport}
+	copied.readOnly = true
 	return &copied
+}
+
+// wire is the transport of the next call.
+func (c *Client) wire() http.RoundTripper {
+	transport := c.governor.transport(c.transport)
+	if c.readOnly {
+		return readOnlyTransport{next: transport}
+	}
+	return transport
 }
 
 // Verify asks whether Twilio accepts the credentials for the account. It reads one

@@ -122,7 +122,8 @@ func explainTLS(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "TLS handshake failed: the server does not speak TLS"
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	// crypto/tls gives an alert's type no name: its operation tells it apart.
+	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
 		return "TLS handshake failed"
 	}
 	return ""

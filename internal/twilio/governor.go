@@ -5,6 +5,7 @@ package twilio
 
 import (
 	"container/list"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,10 @@ func (gs *Governors) For(accountSID string) *Governor {
 			account:   accountSID,
 			ceilings:  map[string]int{},
 			waiters:   map[string]*waiter{},
-			limit:     limit{ceiling: DefaultCeiling},
+
+			transports: map[*http.Transport]*http.Transport{},
+
+			limit: limit{ceiling: DefaultCeiling},
 		}
 		gs.byAccount[accountSID] = g
 	}
@@ -169,6 +173,8 @@ type Governor struct {
 	streak  int                       // grants to Foreground since one to Background
 	alarm   *time.Timer               // only while somebody waits for a time to come
 	alarmAt time.Time
+
+	transports map[*http.Transport]*http.Transport // the account's own, by what they are copies of
 }
 
 // waiter is an asker without a turn, in one of the governor's lists.
@@ -398,6 +404,29 @@ func (g *Governor) nextEvent() (time.Time, bool) {
 		return g.woken.Front().Value.(*waiter).wokenAt.Add(promiseLapse), true
 	}
 	return time.Time{}, false
+}
+
+// transport is the account's own copy of a shared transport. A shared one may dial
+// for a caller that then gets another's connection, and so have more open than there
+// are callers; only a bound of the account's own keeps them within its ceiling.
+func (g *Governor) transport(shared http.RoundTripper) http.RoundTripper {
+	model, ok := shared.(*http.Transport)
+	if g == nil || !ok {
+		return shared
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	own := g.transports[model]
+	if own != nil && own.MaxConnsPerHost == g.limit.ceiling {
+		return own
+	}
+	if own != nil {
+		own.CloseIdleConnections() // those in use close once they are idle
+	}
+	own = model.Clone()
+	own.MaxConnsPerHost, own.MaxIdleConnsPerHost = g.limit.ceiling, g.limit.ceiling
+	g.transports[model] = own
+	return own
 }
 
 // ticket is what is known of a call when it begins.

@@ -4,6 +4,7 @@
 package twilio
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -162,4 +163,9 @@ func waitFor(t *testing.T, what string, done func() bool) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("waited for %s in vain", what)
+}
+
+// basicAuth is the value that the test's credentials have in a header.
+func basicAuth() string {
+	return base64.StdEncoding.EncodeToString([]byte(testAccount + ":" + testPassword))
 }

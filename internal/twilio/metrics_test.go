@@ -1,0 +1,134 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package twilio
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// series returns the registry's values by name and label values; of histograms, the count.
+func series(t *testing.T, r *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			name := []string{strings.TrimPrefix(family.GetName(), metricPrefix)}
+			for _, label := range metric.GetLabel() {
+				name = append(name, label.GetValue())
+			}
+			values[strings.Join(name, " ")] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue() +
+				float64(metric.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	m := NewMetrics(registry)
+	gs := NewGovernors(m)
+	g := gs.For(testAccount)
+	g.SetCeiling("test", 2)
+	gs.For("AC00000000000000000000000000000002") // nobody's: shows nothing
+
+	status := 200
+	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { answer(status, page(""))(w, r) })
+	client := newClient(t, s.URL, Options{Governor: g, Metrics: m})
+	if _, err := client.ListAssignedAddOns(t.Context(), testNumber); err != nil {
+		t.Fatal(err)
+	}
+	status = 429
+	if err := client.Verify(t.Context()); !IsThrottled(err) {
+		t.Fatalf("got %v, want a 429", err)
+	}
+	_, _ = client.ReadOnly().AssignAddOn(t.Context(), testNumber, testAddOn)
+	_ = client.UnassignAddOn(t.Context(), "PN1", testAddOn)
+	turn, _ := g.Admit("a", Foreground, func() {})
+	for _, key := range []string{"b", "c"} {
+		g.Admit(key, Background, func() {})
+	}
+
+	want := map[string]float64{
+		"requests_total " + testAccount + " list_assigned_add_ons success":   1,
+		"requests_total " + testAccount + " verify_credentials throttled":    3,
+		"request_duration_seconds " + testAccount + " list_assigned_add_ons": 1,
+		"request_duration_seconds " + testAccount + " verify_credentials":    3,
+		"throttled_total " + testAccount:                                     3,
+		"requests_in_flight " + testAccount:                                  0,
+		"concurrency_limit " + testAccount:                                   1,
+		"waiting " + testAccount + " foreground":                             0,
+		"waiting " + testAccount + " background":                             2,
+		"paused " + testAccount:                                              0,
+	}
+	if diff := cmp.Diff(want, series(t, registry)); diff != "" {
+		t.Errorf("series (-want +got):\n%s", diff)
+	}
+
+	turn.Done()
+	gs.Forget("b")
+	gs.Forget("c")
+	g.RemoveCeiling("test")
+	m.ForgetAccount(testAccount)
+	if diff := cmp.Diff(map[string]float64{}, series(t, registry)); diff != "" {
+		t.Errorf("series of a forgotten account (-want +got):\n%s", diff)
+	}
+}
+
+func TestNilMetricsCountNothing(t *testing.T) {
+	var m *Metrics
+	m.exchanged(testAccount, OpAssign, nil, 0)
+	m.ForgetAccount(testAccount)
+	NewGovernors(m)
+}
+
+func TestOutcomes(t *testing.T) {
+	cases := []struct {
+		err  error
+		want outcome
+	}{
+		{nil, outcomeSuccess},
+		{&Error{HTTPStatus: 404}, outcomeNotFound},
+		{&Error{HTTPStatus: 429}, outcomeThrottled},
+		{&Error{HTTPStatus: 401}, outcomeUnauthorized},
+		{&Error{HTTPStatus: 401, Code: codePermission}, outcomeForbidden},
+		{&Error{HTTPStatus: 403}, outcomeForbidden},
+		{&Error{HTTPStatus: 400}, outcomeRejected},
+		{&Error{HTTPStatus: 409}, outcomeConflict},
+		{&Error{HTTPStatus: 408}, outcomeServerError},
+		{&Error{HTTPStatus: 503}, outcomeServerError},
+		{&Error{HTTPStatus: 503, Err: errForeign}, outcomeServerError},
+		{&Error{HTTPStatus: 404, Err: errForeign}, outcomeBadAnswer},
+		{&Error{HTTPStatus: 200, Err: answerError("alien")}, outcomeBadAnswer},
+		{&Error{HTTPStatus: 200, Err: io.ErrUnexpectedEOF}, outcomeNetworkError},
+		{&Error{Sent: true, Err: io.EOF}, outcomeNetworkError},
+		{&Error{Sent: true, Err: context.DeadlineExceeded}, outcomeNetworkError},
+		{&Error{Sent: true, Err: context.Canceled}, outcomeCanceled},
+		{&Error{Err: ErrReadOnly}, outcomeNotSent},
+		{errors.New("unknown"), outcomeNetworkError},
+	}
+	var all []string
+	for _, c := range cases {
+		if got := outcomeOf(c.err); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
+		all = append(all, string(c.want))
+	}
+	slices.Sort(all)
+	if got := len(slices.Compact(all)); got != 12 {
+		t.Errorf("%d outcomes are tried, want all 12", got)
+	}
+}
