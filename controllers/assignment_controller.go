@@ -39,6 +39,10 @@ import (
 
 const assignmentKind = "PhoneNumberAddOnAssignment"
 
+// catchUp is how long a pass is put off while the cache lacks the last write of this
+// process: acting on what was there before it would do the work twice.
+const catchUp = 20 * time.Millisecond
+
 // AssignmentReconciler makes the add-ons of phone numbers what their
 // PhoneNumberAddOnAssignments say. Make one with NewAssignmentReconciler.
 type AssignmentReconciler struct {
@@ -83,6 +87,9 @@ func (r *AssignmentReconciler) Reconcile(ctx context.Context, req ctrl.Request) 
 	if err := r.Get(ctx, req.NamespacedName, &a); err != nil {
 		r.connections.Governors.Forget(req.String())
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.index.behind(&a) {
+		return ctrl.Result{RequeueAfter: catchUp}, nil
 	}
 	f, err := r.pass(ctx, &a)
 	if h := asHalt(err); h == nil || !h.parked {
@@ -211,6 +218,7 @@ func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumbe
 		r.index.release(a.Spec.PhoneNumberSID, key)
 		return false, fmt.Errorf("adding the finalizer: %w", err)
 	}
+	r.index.wrote(a)
 	return true, nil
 }
 

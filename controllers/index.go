@@ -6,6 +6,7 @@ package controllers
 import (
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 	"unique"
@@ -35,6 +36,8 @@ type entry struct {
 	number  number
 	account unique.Handle[string]
 	reason  unique.Handle[string]
+	// written is the resourceVersion of this process's own last write to the object.
+	written uint64
 	// checked is when this process last read the number, zero if it has not.
 	checked time.Duration
 	// failures counts the passes that failed in a row, for the back-off.
@@ -201,6 +204,31 @@ func (x *index) references(account string) int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.accounts[account]
+}
+
+// wrote records the resourceVersion that a write of this process gave the object.
+func (x *index) wrote(a *v1alpha1.PhoneNumberAddOnAssignment) {
+	version, err := strconv.ParseUint(a.ResourceVersion, 10, 64)
+	if err != nil {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.entries[keyOf(a)]; e != nil {
+		e.written = max(e.written, version)
+	}
+}
+
+// behind says whether an object as cached lacks this process's own last write to it.
+func (x *index) behind(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	version, err := strconv.ParseUint(a.ResourceVersion, 10, 64)
+	if err != nil {
+		return false
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	e := x.entries[keyOf(a)]
+	return e != nil && version < e.written
 }
 
 // checkedAt is when this process last read the object's number; the start of the

@@ -103,8 +103,6 @@ func verdictOf(err error) *verdict {
 func verdictOn(a *v1alpha1.PhoneNumberAddOnAssignment, p plan) *verdict {
 	c := countOf(p)
 	switch {
-	case c[v1alpha1.AddOnRejected] > 0:
-		return halted(v1alpha1.ReasonAddOnRejected, "%s", rejections(p))
 	case a.Spec.ManagementPolicy == v1alpha1.ManagementObserve && inSync(p):
 		return halted(v1alpha1.ReasonObserved, "The number carries what is listed.")
 	case a.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
@@ -114,6 +112,8 @@ func verdictOn(a *v1alpha1.PhoneNumberAddOnAssignment, p plan) *verdict {
 		h := halted(v1alpha1.ReasonProgressing, "To be assigned: %d, to be unassigned: %d.", c[v1alpha1.AddOnMissing], c[v1alpha1.AddOnUnassigning])
 		h.after = confirmAfter + time.Second/2
 		return h
+	case c[v1alpha1.AddOnRejected] > 0:
+		return halted(v1alpha1.ReasonAddOnRejected, "%s", rejections(p))
 	case c[v1alpha1.AddOnUnmanaged] > 0:
 		return halted(v1alpha1.ReasonSynced, "Assigned: %d, as listed. Not listed and left alone: %d.", c[v1alpha1.AddOnAssigned], c[v1alpha1.AddOnUnmanaged])
 	default:
@@ -342,6 +342,9 @@ func (r *AssignmentReconciler) patchStatus(ctx context.Context, a *v1alpha1.Phon
 	desired := a.DeepCopy()
 	desired.Status = next
 	err := r.Status().Patch(ctx, desired, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{}))
+	if err == nil {
+		r.index.wrote(desired)
+	}
 	return client.IgnoreNotFound(err)
 }
 

@@ -1,0 +1,210 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
+)
+
+// step is an item of a plan, reduced to what a table shows.
+type step struct {
+	SID, Assigned string
+	State         v1alpha1.AddOnState
+	Ownership     v1alpha1.AddOnOwnership
+	Action        action
+}
+
+func stepsOf(p plan) []step {
+	var steps []step
+	for i := range p {
+		it := &p[i]
+		steps = append(steps, step{string(it.SID), it.assigned(), it.State, it.Ownership, it.action})
+	}
+	return steps
+}
+
+func TestPlan(t *testing.T) {
+	created := func(sid string) v1alpha1.AddOnStatus {
+		return v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipCreated}
+	}
+	const (
+		authoritative = v1alpha1.ManagementAuthoritative
+		additive      = v1alpha1.ManagementAdditive
+		observe       = v1alpha1.ManagementObserve
+	)
+	cases := map[string]struct {
+		reason   string
+		policy   v1alpha1.ManagementPolicy
+		desired  []v1alpha1.AddOnSID
+		recorded []v1alpha1.AddOnStatus
+		listed   []string
+		want     []step
+	}{
+		"authoritative": {
+			reason: "missing ones are assigned, every other one is removed", policy: authoritative,
+			desired: []v1alpha1.AddOnSID{"XEb", "XEa"}, listed: []string{"XEd", "XEa", "XEc"},
+			want: []step{
+				{"XEb", "XEb", v1alpha1.AddOnMissing, "", actionAssign},
+				{"XEa", "XEa", v1alpha1.AddOnAssigned, v1alpha1.OwnershipAdopted, actionNone},
+				{"XEc", "XEc", v1alpha1.AddOnUnassigning, "", actionUnassign},
+				{"XEd", "XEd", v1alpha1.AddOnUnassigning, "", actionUnassign},
+			},
+		},
+		"additive": {
+			reason: "only what the object created goes", policy: additive,
+			desired: []v1alpha1.AddOnSID{"XEa"}, recorded: []v1alpha1.AddOnStatus{created("XEb")}, listed: []string{"XEb", "XEc"},
+			want: []step{
+				{"XEa", "XEa", v1alpha1.AddOnMissing, "", actionAssign},
+				{"XEb", "XEb", v1alpha1.AddOnUnassigning, v1alpha1.OwnershipCreated, actionUnassign},
+				{"XEc", "XEc", v1alpha1.AddOnUnmanaged, "", actionNone},
+			},
+		},
+		"observe": {
+			reason: "nothing is done, and what was created stays known", policy: observe,
+			desired: []v1alpha1.AddOnSID{"XEa"}, recorded: []v1alpha1.AddOnStatus{created("XEb")}, listed: []string{"XEb"},
+			want: []step{
+				{"XEa", "XEa", v1alpha1.AddOnMissing, "", actionNone},
+				{"XEb", "XEb", v1alpha1.AddOnUnmanaged, v1alpha1.OwnershipCreated, actionNone},
+			},
+		},
+		"letter case": {
+			reason: "a spelling never makes a desired add-on an extra", policy: authoritative,
+			desired: []v1alpha1.AddOnSID{"XEAB", "XEab"}, listed: []string{"XEab"},
+			want: []step{{"XEAB", "XEAB", v1alpha1.AddOnAssigned, v1alpha1.OwnershipAdopted, actionNone}},
+		},
+		"another SID": {
+			reason: "an assignment that Twilio gave another SID is matched by it", policy: authoritative,
+			desired:  []v1alpha1.AddOnSID{"XEa"},
+			recorded: []v1alpha1.AddOnStatus{{SID: "XEa", AssignedSID: "XEz", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipCreated}},
+			listed:   []string{"XEz"},
+			want:     []step{{"XEa", "XEz", v1alpha1.AddOnAssigned, v1alpha1.OwnershipCreated, actionNone}},
+		},
+		"another SID, no longer desired": {
+			reason: "it is removed under the SID that Twilio gave it", policy: additive,
+			recorded: []v1alpha1.AddOnStatus{{SID: "XEa", AssignedSID: "XEz", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipCreated}},
+			listed:   []string{"XEz"},
+			want:     []step{{"XEa", "XEz", v1alpha1.AddOnUnassigning, v1alpha1.OwnershipCreated, actionUnassign}},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var listed []twilio.AssignedAddOn
+			for _, sid := range c.listed {
+				listed = append(listed, twilio.AssignedAddOn{SID: sid})
+			}
+			spec := &v1alpha1.PhoneNumberAddOnAssignmentSpec{ManagementPolicy: c.policy, AddOnSIDs: c.desired}
+			if diff := cmp.Diff(c.want, stepsOf(planFor(spec, c.recorded, listed))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+func TestManaged(t *testing.T) {
+	recorded := []v1alpha1.AddOnStatus{
+		{SID: "XEa", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipCreated},
+		{SID: "XEb", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipAdopted},
+		{SID: "XEc", State: v1alpha1.AddOnUnmanaged},
+		{SID: "XEd", State: v1alpha1.AddOnRejected},
+	}
+	cases := map[string]struct {
+		policy     v1alpha1.ManagementPolicy
+		handedOver []v1alpha1.AddOnSID
+		want       string
+	}{
+		"what is desired or recorded":       {v1alpha1.ManagementAuthoritative, nil, "XEa XEb XEd XEe"},
+		"only what it created":              {v1alpha1.ManagementAdditive, nil, "XEa"},
+		"not what the successor wants":      {v1alpha1.ManagementAuthoritative, []v1alpha1.AddOnSID{"XEA", "XEe"}, "XEb XEd"},
+		"nothing that the successor leaves": {v1alpha1.ManagementAdditive, []v1alpha1.AddOnSID{"XEa"}, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			spec := &v1alpha1.PhoneNumberAddOnAssignmentSpec{ManagementPolicy: c.policy, AddOnSIDs: []v1alpha1.AddOnSID{"XEa", "XEb", "XEd", "XEe"}}
+			var got []string
+			for _, it := range managed(spec, recorded, c.handedOver) {
+				got = append(got, string(it.SID))
+			}
+			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
+				t.Errorf("managed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSpareReturned(t *testing.T) {
+	p := plan{
+		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEa", AssignedSID: "XEz", State: v1alpha1.AddOnAssigned}},
+		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEZ", State: v1alpha1.AddOnUnassigning}, action: actionUnassign},
+	}
+	p.spareReturned()
+	if p.has(actionUnassign) || len(p.remaining()) != 1 {
+		t.Errorf("what Twilio returned for a desired add-on is still to be removed: %+v", p)
+	}
+}
+
+func TestOwnerOf(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC) }
+	key := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: "ns", Name: name} }
+	cases := map[string]struct {
+		claims []claimant
+		want   string
+	}{
+		"the incumbent, though younger": {[]claimant{{key: key("old"), created: at(1)}, {key: key("new"), created: at(2), incumbent: true}}, "new"},
+		"the oldest":                    {[]claimant{{key: key("b"), created: at(1)}, {key: key("a"), created: at(2)}}, "b"},
+		"by name":                       {[]claimant{{key: key("b"), created: at(1)}, {key: key("a"), created: at(1)}}, "a"},
+		"not one whose account lacks the number": {[]claimant{
+			{key: key("absent"), created: at(1), absent: true}, {key: key("there"), created: at(2)}}, "there"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := ownerOf(c.claims); got == nil || got.key.Name != c.want {
+				t.Errorf("the owner is %+v, want %s", got, c.want)
+			}
+		})
+	}
+	if ownerOf(nil) != nil {
+		t.Error("nobody claims the number, and somebody owns it")
+	}
+}
+
+// The back-off grows and ends; a phase is within one interval and its own each time.
+func TestSchedule(t *testing.T) {
+	for failures, base := range map[int]time.Duration{0: time.Second, 3: 8 * time.Second, 9: 512 * time.Second, 10: longestBackoff, 31: longestBackoff} {
+		if got := backoff(failures); got < base*9/10 || got > base*11/10 {
+			t.Errorf("back-off after %d failures is %s, want %s give or take a tenth", failures, got, base)
+		}
+	}
+	start := time.Unix(1_000_000, 0)
+	first := nextPhase("uid", time.Minute, start)
+	if wait := first.Sub(start); wait <= 0 || wait > time.Minute {
+		t.Errorf("the first phase lies %s ahead", wait)
+	}
+	if again := nextPhase("uid", time.Minute, first); !again.Equal(first.Add(time.Minute)) {
+		t.Errorf("the next phase after %s is %s", first, again)
+	}
+}
+
+// A failing object is not rewritten because the last answer of Twilio was another one.
+func TestTransientMessageLasts(t *testing.T) {
+	a := &assignment{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
+	first := statusFor(a, finding{}, halted(v1alpha1.ReasonTwilioUnavailable, "one answer"), time.Unix(1, 0))
+	a.Status = first
+	second := statusFor(a, finding{}, halted(v1alpha1.ReasonTwilioUnavailable, "another answer"), time.Unix(2, 0))
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Errorf("status changed from one retry to the next (-first +second):\n%s", diff)
+	}
+	a.Generation = 4
+	if third := statusFor(a, finding{}, halted(v1alpha1.ReasonTwilioUnavailable, "new answer"), time.Unix(3, 0)); third.Conditions[0].Message != "new answer" {
+		t.Errorf("a new spec is told the old answer: %s", third.Conditions[0].Message)
+	}
+}
