@@ -15,12 +15,12 @@ PLATFORMS ?= linux/amd64,linux/arm64
 CONTAINER_TOOL ?= docker
 KUBECTL ?= kubectl
 
-BIN := $(CURDIR)/bin
-DIST := $(CURDIR)/dist
+BIN := bin
+DIST := dist
 LDFLAGS := -s -w -X main.version=$(VERSION)
-GOBUILD := $(CURDIR)/hack/gobuild.sh
-CONTROL_PLANE := $(CURDIR)/hack/controlplane/ensure.sh
-RENDER = hack/render.sh $(BIN)/kustomize $(IMG)
+GOBUILD := hack/gobuild.sh
+CONTROL_PLANE := hack/controlplane/ensure.sh
+RENDER = hack/render.sh $(abspath $(BIN)/kustomize) $(IMG)
 
 ##@ General
 
@@ -34,7 +34,7 @@ help: ## Show this help.
 
 .PHONY: demo
 demo: build ## Watch the operator work on a real API server and a simulated Twilio (ARGS=--exit to leave at the end).
-	@$(GOBUILD) "compiling the demo" . ./hack/demo -o $(BIN)/demo
+	@$(GOBUILD) "compiling the demo" . ./hack/demo -o $(abspath $(BIN)/demo)
 	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" exec $(BIN)/demo $(ARGS)
 
 .PHONY: run
@@ -83,7 +83,7 @@ lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerf
 
 .PHONY: check-generate
 check-generate: $(BIN)/controller-gen $(BIN)/kustomize ## Fail if generated files are not current, or the manifests do not render.
-	@hack/check-generate.sh $(BIN)
+	@hack/check-generate.sh $(abspath $(BIN))
 
 .PHONY: soak
 soak: ## Test under random faults and crashes for long (SEEDS=… STEPS=…).
@@ -97,7 +97,7 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 
 .PHONY: bench
 bench: build ## Measure speed and cost (QUICK=1 for a small version).
-	@$(GOBUILD) "compiling the bench" . ./hack/bench -o $(BIN)/bench
+	@$(GOBUILD) "compiling the bench" . ./hack/bench -o $(abspath $(BIN)/bench)
 	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" QUICK="$(QUICK)" exec $(BIN)/bench $(ARGS)
 
 .PHONY: govulncheck
@@ -108,8 +108,8 @@ govulncheck: $(BIN)/govulncheck ## Look for known vulnerabilities (asks vuln.go.
 
 .PHONY: build
 build: ## Build bin/manager and bin/twiliosim.
-	@$(GOBUILD) "compiling the manager" . ./cmd/manager -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/manager
-	@$(GOBUILD) "compiling the Twilio simulator" . ./cmd/twiliosim -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/twiliosim
+	@$(GOBUILD) "compiling the manager" . ./cmd/manager -trimpath -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/manager)
+	@$(GOBUILD) "compiling the Twilio simulator" . ./cmd/twiliosim -trimpath -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/twiliosim)
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
@@ -151,19 +151,19 @@ kustomize = sigs.k8s.io/kustomize/kustomize/v5
 govulncheck = golang.org/x/vuln/cmd/govulncheck
 
 $(BIN)/controller-gen: hack/tools/go.mod hack/tools/go.sum
-	@$(GOBUILD) "compiling controller-gen" hack/tools $(controller_gen) -o $@ && touch $@
+	@$(GOBUILD) "compiling controller-gen" hack/tools $(controller_gen) -o $(abspath $@) && touch $@
 
 $(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum
-	@$(GOBUILD) "compiling kustomize" hack/tools $(kustomize) -o $@ && touch $@
+	@$(GOBUILD) "compiling kustomize" hack/tools $(kustomize) -o $(abspath $@) && touch $@
 
 $(BIN)/govulncheck: hack/tools/go.mod hack/tools/go.sum
-	@$(GOBUILD) "compiling govulncheck" hack/tools $(govulncheck) -o $@ && touch $@
+	@$(GOBUILD) "compiling govulncheck" hack/tools $(govulncheck) -o $(abspath $@) && touch $@
 
 $(BIN)/golangci-lint: $(wildcard hack/tools/lint/*)
-	@$(GOBUILD) "compiling golangci-lint" hack/tools/lint . -o $@ && touch $@
+	@$(GOBUILD) "compiling golangci-lint" hack/tools/lint . -o $(abspath $@) && touch $@
 
 $(BIN)/dockerlint: $(wildcard hack/tools/dockerlint/*)
-	@$(GOBUILD) "compiling dockerlint" hack/tools/dockerlint . -o $@ && touch $@
+	@$(GOBUILD) "compiling dockerlint" hack/tools/dockerlint . -o $(abspath $@) && touch $@
 
 .PHONY: tools
 tools: $(addprefix $(BIN)/,controller-gen kustomize govulncheck golangci-lint dockerlint) ## Compile every tool into ./bin.

@@ -22,7 +22,7 @@ rm -rf "$copy/config/crd/bases" "$copy/config/rbac/role.yaml"
 make --silent -C "$copy" BIN="$bin" generate manifests
 status=0
 for folder in api config; do
-	diff -ru "$folder" "$copy/$folder" || status=1
+	diff -ruN "$folder" "$copy/$folder" || status=1
 done
 if [ "$status" -ne 0 ]; then
 	echo "check-generate: not current; run: make generate manifests" >&2

@@ -11,7 +11,8 @@
 # Everything it prints goes to stderr; a build that is up to date prints nothing.
 set -euo pipefail
 
-interval=15 # seconds between two progress lines
+first=3     # seconds until the first progress line
+interval=15 # seconds between two
 
 what=$1 module=$2 packages=$3
 shift 3
@@ -44,7 +45,7 @@ watched() {
 	while kill -0 "$child" 2>/dev/null; do
 		sleep 0.2
 		ticks=$((ticks + 1))
-		if [ $((ticks % (interval * 5))) -eq 0 ]; then "$report"; fi
+		if [ $ticks -eq $((first * 5)) ] || [ $((ticks % (interval * 5))) -eq 0 ]; then "$report"; fi
 	done
 	if ! wait "$child"; then
 		child=""
@@ -74,4 +75,4 @@ build() { exec go build -C "$module" -mod=readonly -v -buildvcs=false "$@" $pack
 watched report_download list
 total=$(wc -l <"$scratch/packages" | tr -d ' ')
 watched report_compile build "$@"
-if [ "$SECONDS" -ge "$interval" ]; then say "built"; fi
+if [ "$SECONDS" -ge "$first" ]; then say "built"; fi

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command dockerlint checks a Dockerfile with BuildKit's own parser and build checks,
-// every experimental one included, without a Docker engine and without a registry.
+// without a Docker engine and without a registry.
 // It also refuses an image that Kubernetes could not prove to be non-root.
 //
 // Usage: dockerlint Dockerfile
@@ -20,8 +20,6 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
-	"github.com/moby/buildkit/frontend/dockerfile/linter"
-	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -42,9 +40,10 @@ func run(ctx context.Context, path string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	source := llb.NewSourceMap(nil, path, "Dockerfile", dockerfile)
+	source.Definition = &llb.Definition{}
 	options := dockerfile2llb.ConvertOpt{
-		Config:       dockerui.Config{LinterConfig: &linter.Config{ExperimentalAll: true}},
-		SourceMap:    llb.NewSourceMap(nil, path, "Dockerfile", dockerfile),
+		SourceMap:    source,
 		MetaResolver: emptyImages{},
 	}
 	results, err := dockerfile2llb.DockerfileLint(ctx, dockerfile, options)

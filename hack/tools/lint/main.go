@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/golangci/golangci-lint/v2/pkg/commands"
 	"github.com/golangci/golangci-lint/v2/pkg/exitcodes"
@@ -27,7 +28,7 @@ func main() {
 // buildInfo names the version of golangci-lint that go.mod pins; golangci-lint keeps
 // its cache by it.
 func buildInfo() commands.BuildInfo {
-	info := commands.BuildInfo{Version: "(unknown)"}
+	info := commands.BuildInfo{Version: "(unknown)", Commit: "go.mod", Date: "(unknown)"}
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
 		return info
@@ -35,7 +36,7 @@ func buildInfo() commands.BuildInfo {
 	info.GoVersion = build.GoVersion
 	for _, module := range build.Deps {
 		if module.Path == "github.com/golangci/golangci-lint/v2" {
-			info.Version = module.Version
+			info.Version = strings.TrimPrefix(module.Version, "v")
 		}
 	}
 	return info
