@@ -1,0 +1,244 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package api puts every valid and invalid shape of the kinds to a real API server,
+// as kubectl apply, kubectl create and a server-side apply would, and reads the
+// answers as their sender would.
+package api
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+)
+
+var cl client.Client
+
+func TestMain(m *testing.M) {
+	env := &envtest.Environment{
+		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: 2 * time.Minute,
+	}
+	cfg, err := env.Start()
+	if err == nil {
+		cl, err = client.New(cfg, client.Options{FieldValidation: "Strict"})
+	}
+	code := 1
+	if err == nil {
+		code = m.Run()
+	} else {
+		fmt.Fprintln(os.Stderr, "starting the control plane:", err)
+	}
+	if err := env.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stopping the control plane:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+const (
+	hex        = "0123456789abcdef0123456789ABCDEF"
+	assignment = "PhoneNumberAddOnAssignment"
+	account    = "TwilioAccount"
+)
+
+// object makes an object of a kind from the YAML of its spec.
+func object(t *testing.T, kind, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{Object: map[string]any{}}
+	var fields map[string]any
+	if err := yaml.Unmarshal([]byte(spec), &fields); err != nil {
+		t.Fatal(err)
+	}
+	o.SetAPIVersion("addons.twilio-operator.dev/v1alpha1")
+	o.SetKind(kind)
+	o.SetName(name)
+	if kind == assignment {
+		o.SetNamespace("default")
+	}
+	o.Object["spec"] = fields
+	return o
+}
+
+// ways are how an object comes to the API server.
+var ways = map[string]func(context.Context, *unstructured.Unstructured) error{
+	"create": func(ctx context.Context, o *unstructured.Unstructured) error { return cl.Create(ctx, o) },
+	"server-side apply": func(ctx context.Context, o *unstructured.Unstructured) error {
+		return cl.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("test"), client.ForceOwnership)
+	},
+}
+
+func TestRefused(t *testing.T) {
+	pn := "phoneNumberSID: PN" + hex
+	xes := func(n int) string {
+		var b strings.Builder
+		b.WriteString("addOnSIDs: [")
+		for i := range n {
+			fmt.Fprintf(&b, "XE%032x,", i)
+		}
+		return b.String() + "]"
+	}
+	secret := "credentialsSecretRef: {name: s}"
+	ac := "accountSID: AC" + hex
+	cases := map[string]struct {
+		kind, spec string
+		says       []string // every one, in the text of the error
+	}{
+		"no number":                 {assignment, xes(1), []string{"spec.phoneNumberSID", "Required"}},
+		"no list":                   {assignment, pn, []string{"spec.addOnSIDs", "Required"}},
+		"number too short":          {assignment, "phoneNumberSID: PN12\n" + xes(1), []string{"spec.phoneNumberSID"}},
+		"number of another kind":    {assignment, "phoneNumberSID: XE" + hex + "\n" + xes(1), []string{"spec.phoneNumberSID", "^PN"}},
+		"add-on of another kind":    {assignment, pn + "\naddOnSIDs: [PN" + hex + "]", []string{"spec.addOnSIDs[0]", "^XE"}},
+		"the number itself":         {assignment, "phoneNumberSID: '+14155550100'\n" + xes(1), []string{"spec.phoneNumberSID"}},
+		"duplicate add-on":          {assignment, pn + "\naddOnSIDs: [XE" + hex + ", XE" + hex + "]", []string{"uplicate"}},
+		"51 add-ons":                {assignment, pn + "\n" + xes(51), []string{"spec.addOnSIDs", "50"}},
+		"unknown policy":            {assignment, pn + "\n" + xes(1) + "\nmanagementPolicy: Exact", []string{"spec.managementPolicy", "Authoritative", "Additive", "Observe"}},
+		"unknown deletion policy":   {assignment, pn + "\n" + xes(1) + "\ndeletionPolicy: Keep", []string{"spec.deletionPolicy", "Retain"}},
+		"unknown field":             {assignment, pn + "\n" + xes(1) + "\naddons: []", []string{"addons"}},
+		"suspend is no boolean":     {assignment, pn + "\n" + xes(1) + "\nsuspend: 'yes'", []string{"suspend"}},
+		"no account SID":            {account, secret, []string{"spec.accountSID", "Required"}},
+		"no Secret":                 {account, ac, []string{"spec.credentialsSecretRef", "Required"}},
+		"bad account SID":           {account, "accountSID: SK" + hex + "\n" + secret, []string{"spec.accountSID", "^AC"}},
+		"no URL":                    {account, ac + "\n" + secret + "\napiBaseURL: api.twilio.com", []string{"spec.apiBaseURL", "https://api.twilio.com"}},
+		"URL of another scheme":     {account, ac + "\n" + secret + "\napiBaseURL: ftp://api.twilio.com", []string{"spec.apiBaseURL", "http or https"}},
+		"URL with a user":           {account, ac + "\n" + secret + "\napiBaseURL: https://u:p@api.twilio.com", []string{"spec.apiBaseURL", "no user"}},
+		"no concurrency":            {account, ac + "\n" + secret + "\nmaxConcurrentRequests: -1", []string{"spec.maxConcurrentRequests", "1"}},
+		"much concurrency":          {account, ac + "\n" + secret + "\nmaxConcurrentRequests: 101", []string{"spec.maxConcurrentRequests", "100"}},
+		"interval is no duration":   {account, ac + "\n" + secret + "\nresyncInterval: 10 minutes", []string{"spec.resyncInterval"}},
+		"interval in days":          {account, ac + "\n" + secret + "\nresyncInterval: 1d", []string{"spec.resyncInterval"}},
+		"interval too short":        {account, ac + "\n" + secret + "\nresyncInterval: 10ms", []string{"spec.resyncInterval", "between 1s and 24h"}},
+		"interval too long":         {account, ac + "\n" + secret + "\nresyncInterval: 25h", []string{"spec.resyncInterval", "between 1s and 24h"}},
+		"selector without Selector": {account, ac + "\n" + secret + "\nallowedNamespaces: {from: All, selector: {}}", []string{"spec.allowedNamespaces", "from: Selector"}},
+		"Selector without selector": {account, ac + "\n" + secret + "\nallowedNamespaces: {from: Selector}", []string{"spec.allowedNamespaces", "from: Selector"}},
+	}
+	for name, c := range cases {
+		for way, send := range ways {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				err := send(t.Context(), object(t, c.kind, "refused", c.spec))
+				if err == nil {
+					t.Fatal("it was admitted")
+				}
+				for _, text := range c.says {
+					if !strings.Contains(err.Error(), text) {
+						t.Errorf("the error does not say %q: %v", text, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestAdmittedWithDefaults(t *testing.T) {
+	cases := map[string]struct {
+		kind, spec, want string
+	}{
+		"least of an assignment": {
+			assignment, "phoneNumberSID: PN" + hex + "\naddOnSIDs: []",
+			"{phoneNumberSID: PN" + hex + ", addOnSIDs: [], accountRef: {name: default}, managementPolicy: Authoritative, deletionPolicy: Delete, suspend: false}",
+		},
+		"empty account reference": {
+			assignment, "phoneNumberSID: PN" + hex + "\naddOnSIDs: []\naccountRef: {}",
+			"{phoneNumberSID: PN" + hex + ", addOnSIDs: [], accountRef: {name: default}, managementPolicy: Authoritative, deletionPolicy: Delete, suspend: false}",
+		},
+		"least of an account": {
+			account, "accountSID: AC" + hex + "\ncredentialsSecretRef: {name: s}",
+			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: None}, apiBaseURL: 'https://api.twilio.com', maxConcurrentRequests: 8, resyncInterval: 10m}",
+		},
+		"all of an account": {
+			account, "{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m}",
+			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m}",
+		},
+	}
+	for name, c := range cases {
+		for way, send := range ways {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				o := object(t, c.kind, "admitted", c.spec)
+				if err := send(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { remove(t, o) })
+				stored := object(t, c.kind, "admitted", "{}")
+				if err := cl.Get(t.Context(), client.ObjectKeyFromObject(stored), stored); err != nil {
+					t.Fatal(err)
+				}
+				want := object(t, c.kind, "admitted", c.want).Object["spec"]
+				if got := stored.Object["spec"]; fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("stored as %v, want %v", got, want)
+				}
+				if n, _, _ := unstructured.NestedInt64(stored.Object, "status", "observedGeneration"); n != -1 {
+					t.Errorf("status.observedGeneration begins at %d, want -1", n)
+				}
+			})
+		}
+	}
+}
+
+func remove(t *testing.T, o client.Object) {
+	t.Helper()
+	if err := cl.Delete(context.WithoutCancel(t.Context()), o); client.IgnoreNotFound(err) != nil {
+		t.Error(err)
+	}
+}
+
+func TestImmutable(t *testing.T) {
+	cases := map[string]struct{ kind, spec, field, value, says string }{
+		"number":  {assignment, "phoneNumberSID: PN" + hex + "\naddOnSIDs: []", "phoneNumberSID", "PN" + strings.Repeat("f", 32), "create another object"},
+		"account": {account, "accountSID: AC" + hex + "\ncredentialsSecretRef: {name: s}", "accountSID", "AC" + strings.Repeat("f", 32), "create another TwilioAccount"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			o := object(t, c.kind, "immutable", c.spec)
+			if err := cl.Create(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { remove(t, o) })
+			if err := unstructured.SetNestedField(o.Object, c.value, "spec", c.field); err != nil {
+				t.Fatal(err)
+			}
+			err := cl.Update(t.Context(), o)
+			if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("the change was answered %v", err)
+			}
+		})
+	}
+}
+
+// The printed columns are what the documentation promises.
+func TestColumns(t *testing.T) {
+	for file, want := range map[string]string{
+		"phonenumberaddonassignments": "NUMBER ADD-ONS READY REASON AGE | ACCOUNT PN SID POLICY MESSAGE",
+		"twilioaccounts":              "ACCOUNT SID ASSIGNMENTS READY REASON AGE | API LIMIT MESSAGE",
+	} {
+		crd := &unstructured.Unstructured{}
+		crd.SetAPIVersion("apiextensions.k8s.io/v1")
+		crd.SetKind("CustomResourceDefinition")
+		if err := cl.Get(t.Context(), client.ObjectKey{Name: file + ".addons.twilio-operator.dev"}, crd); err != nil {
+			t.Fatal(err)
+		}
+		versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+		columns, _, _ := unstructured.NestedSlice(versions[0].(map[string]any), "additionalPrinterColumns")
+		var narrow, wide []string
+		for _, c := range columns {
+			column := c.(map[string]any)
+			if column["priority"] == int64(1) {
+				wide = append(wide, column["name"].(string))
+			} else {
+				narrow = append(narrow, column["name"].(string))
+			}
+		}
+		if got := strings.Join(narrow, " ") + " | " + strings.Join(wide, " "); got != want {
+			t.Errorf("columns of %s are %q, want %q", file, got, want)
+		}
+	}
+}
