@@ -58,11 +58,8 @@ func again() *halt {
 
 // asHalt returns the halt in an error, nil if it is none.
 func asHalt(err error) *halt {
-	var h *halt
-	if errors.As(err, &h) {
-		return h
-	}
-	return nil
+	h, _ := errors.AsType[*halt](err)
+	return h
 }
 
 // ignoreHalt is nil for a halt and the error for any other.

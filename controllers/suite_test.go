@@ -41,6 +41,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
@@ -78,7 +79,12 @@ func TestMain(m *testing.M) {
 }
 
 func runSuite(m *testing.M) (code int, err error) {
+	assets, err := testenv.Assets(context.Background())
+	if err != nil {
+		return 1, err
+	}
 	env := &envtest.Environment{
+		BinaryAssetsDirectory:    assets,
 		CRDDirectoryPaths:        []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: 2 * time.Minute,

@@ -15,7 +15,7 @@ const (
 	// SecretKeyAPIKeySID holds the SID of an API key, SK and 32 hexadecimal digits.
 	SecretKeyAPIKeySID = "apiKeySID"
 	// SecretKeyAPIKeySecret holds the secret of that API key.
-	SecretKeyAPIKeySecret = "apiKeySecret" //nolint:gosec // the name of a key in a Secret, no credential
+	SecretKeyAPIKeySecret = "apiKeySecret"
 )
 
 // SecretReference names a Secret in the operator's own namespace.
@@ -105,12 +105,13 @@ type TwilioAccountSpec struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="resyncInterval must be between 1s and 24h"
-	ResyncInterval metav1.Duration `json:"resyncInterval,omitzero"`
+	//nolint:kubeapilinter // a pointer would make nil and the default two words for one thing
+	ResyncInterval metav1.Duration `json:"resyncInterval,omitempty,omitzero"`
 }
 
 // TwilioAccountStatus is what is so.
 type TwilioAccountStatus struct {
-	// conditions: Ready, and while they are so Reconciling and Stalled.
+	// conditions are Ready, and while they are so Reconciling and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -192,7 +192,7 @@ type AddOnStatus struct {
 
 // PhoneNumberAddOnAssignmentStatus is what is so.
 type PhoneNumberAddOnAssignmentStatus struct {
-	// conditions: Ready, InSync, and while they are so Reconciling and Stalled.
+	// conditions are Ready, InSync, and while they are so Reconciling and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

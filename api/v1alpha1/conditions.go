@@ -38,7 +38,7 @@ const (
 	// ReasonNamespaceNotAllowed: the TwilioAccount does not admit the namespace.
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonCredentialsInvalid: the Secret is missing or malformed, or Twilio answered 401.
-	ReasonCredentialsInvalid = "CredentialsInvalid" //nolint:gosec // a condition reason, no credential
+	ReasonCredentialsInvalid = "CredentialsInvalid"
 	// ReasonPermissionDenied: Twilio answered that the credential may not do this.
 	ReasonPermissionDenied = "PermissionDenied"
 	// ReasonPhoneNumberNotFound: Twilio says, repeatedly, that the account has no such number.
@@ -69,7 +69,7 @@ const (
 // PermissionDenied, AccountInvalid, RateLimited and TwilioUnavailable.
 const (
 	// ReasonCredentialsAccepted: Twilio accepted the credential for this account.
-	ReasonCredentialsAccepted = "CredentialsAccepted" //nolint:gosec // a condition reason, no credential
+	ReasonCredentialsAccepted = "CredentialsAccepted"
 )
 
 const (

@@ -20,12 +20,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
 var cl client.Client
 
 func TestMain(m *testing.M) {
+	assets, err := testenv.Assets(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	env := &envtest.Environment{
+		BinaryAssetsDirectory:    assets,
 		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: 2 * time.Minute,
@@ -186,7 +194,7 @@ func TestAdmittedWithDefaults(t *testing.T) {
 
 func remove(t *testing.T, o client.Object) {
 	t.Helper()
-	if err := cl.Delete(context.WithoutCancel(t.Context()), o); client.IgnoreNotFound(err) != nil {
+	if err := client.IgnoreNotFound(cl.Delete(context.WithoutCancel(t.Context()), o)); err != nil {
 		t.Error(err)
 	}
 }

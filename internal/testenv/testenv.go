@@ -1,0 +1,364 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package testenv starts the real parts that the demo and the tests of whole processes
+// stand on: the API server and etcd, the simulator and the manager, the last as the
+// ServiceAccount and under the RBAC that config/ ships.
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
+)
+
+const (
+	// Namespace is the operator's own.
+	Namespace = "twilio-addon-operator-system"
+	// FieldOwner is under which objects are applied.
+	FieldOwner = "testenv"
+
+	serviceAccount = "controller-manager"
+	startTimeout   = 2 * time.Minute
+)
+
+// Root is the folder of the module, as compiled.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Assets is the folder of the control plane's binaries: KUBEBUILDER_ASSETS, or what
+// hack/controlplane/ensure.sh finds or builds, which tells of its progress on stderr.
+func Assets(ctx context.Context) (string, error) {
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+		return dir, nil
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(Root(), "hack", "controlplane", "ensure.sh"))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("getting the control plane: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Env is a running control plane with the CRDs, the operator's namespace and its RBAC.
+type Env struct {
+	// Config and Client act as an administrator.
+	Config *rest.Config
+	Client client.Client
+	// Dir holds kubeconfigs and logs; it goes with the Env.
+	Dir string
+	// Kubeconfig is the administrator's, ManagerKubeconfig the ServiceAccount's.
+	Kubeconfig, ManagerKubeconfig string
+
+	control *envtest.Environment
+}
+
+// Start starts a control plane. Close it.
+func Start(ctx context.Context) (*Env, error) {
+	assets, err := Assets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "twilio-addon-operator-")
+	if err != nil {
+		return nil, err
+	}
+	e := &Env{Dir: dir, control: &envtest.Environment{
+		BinaryAssetsDirectory:    assets,
+		CRDDirectoryPaths:        []string{filepath.Join(Root(), "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: startTimeout,
+	}}
+	if e.Config, err = e.control.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), e.Close())
+	}
+	if err := e.prepare(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// Close stops the control plane and removes what it left.
+func (e *Env) Close() error {
+	return errors.Join(e.control.Stop(), os.RemoveAll(e.Dir))
+}
+
+func (e *Env) prepare(ctx context.Context) error {
+	scheme := kruntime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	var err error
+	if e.Client, err = client.New(e.Config, client.Options{Scheme: scheme, FieldValidation: metav1.FieldValidationStrict}); err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	if err := e.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}); err != nil {
+		return fmt.Errorf("creating the operator's namespace: %w", err)
+	}
+	if err := e.applyRBAC(ctx); err != nil {
+		return err
+	}
+	return e.writeKubeconfigs(ctx)
+}
+
+// applyRBAC applies the files of config/rbac, as kustomize would but for its prefix.
+func (e *Env) applyRBAC(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(Root(), "config", "rbac", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("no manifests in config/rbac: %w", err)
+	}
+	for _, file := range files {
+		if filepath.Base(file) == "kustomization.yaml" {
+			continue
+		}
+		manifests, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := e.Apply(ctx, manifests); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(file), err)
+		}
+	}
+	return nil
+}
+
+// Apply applies every document of a manifest by server-side apply.
+func (e *Env) Apply(ctx context.Context, manifests []byte) error {
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading a manifest: %w", err)
+		}
+		if len(object.Object) == 0 {
+			continue
+		}
+		if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
+			return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+	}
+}
+
+func (e *Env) writeKubeconfigs(ctx context.Context) error {
+	admin, err := e.control.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return fmt.Errorf("adding the administrator: %w", err)
+	}
+	kubeconfig, err := admin.KubeConfig()
+	if err != nil {
+		return fmt.Errorf("making the administrator's kubeconfig: %w", err)
+	}
+	e.Kubeconfig = filepath.Join(e.Dir, "kubeconfig")
+	if err := os.WriteFile(e.Kubeconfig, kubeconfig, 0o600); err != nil {
+		return err
+	}
+	token, err := e.token(ctx)
+	if err != nil {
+		return err
+	}
+	e.ManagerKubeconfig = filepath.Join(e.Dir, "manager.kubeconfig")
+	cfg := clientcmdapi.NewConfig()
+	cfg.Clusters["demo"] = &clientcmdapi.Cluster{Server: e.Config.Host, CertificateAuthorityData: e.Config.CAData}
+	cfg.AuthInfos["manager"] = &clientcmdapi.AuthInfo{Token: token}
+	cfg.Contexts["manager"] = &clientcmdapi.Context{Cluster: "demo", AuthInfo: "manager"}
+	cfg.CurrentContext = "manager"
+	return clientcmd.WriteToFile(*cfg, e.ManagerKubeconfig)
+}
+
+// token asks the API server for a token of the manager's ServiceAccount.
+func (e *Env) token(ctx context.Context) (string, error) {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: serviceAccount, Namespace: Namespace}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(24 * 3600))}}
+	if err := e.Client.SubResource("token").Create(ctx, account, request); err != nil {
+		return "", fmt.Errorf("asking for the ServiceAccount's token: %w", err)
+	}
+	return request.Status.Token, nil
+}
+
+// Process is a program that was started, its output in a file.
+type Process struct {
+	// Log is the file of its output.
+	Log  string
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+}
+
+// Run starts a program of the module's bin folder; its output goes to name.log in Dir.
+// The caller stops it.
+func (e *Env) Run(name string, args ...string) (*Process, error) {
+	p := &Process{Log: filepath.Join(e.Dir, name+".log"), done: make(chan struct{})}
+	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }()
+	//nolint:noctx // it is stopped by Stop, with a grace that a context does not give
+	p.cmd = exec.Command(filepath.Join(Root(), "bin", name), args...)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	// A Ctrl-C is for the caller, which stops its processes in order.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s (make build compiles it): %w", name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Stop asks the process to end and waits until it has; the error is that of its end.
+func (p *Process) Stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(time.Minute):
+		return errors.Join(errors.New("it did not end within a minute"), p.Kill())
+	}
+}
+
+// Kill ends the process at once.
+func (p *Process) Kill() error {
+	err := p.cmd.Process.Kill()
+	<-p.done
+	return err
+}
+
+// Simulator is a simulated Twilio in a process of its own.
+type Simulator struct {
+	*Process
+	// URL is that of the API, AdminURL that of its admin API.
+	URL, AdminURL string
+	Admin         *twiliosim.AdminClient
+}
+
+// StartSimulator starts bin/twiliosim on free ports and waits until it answers.
+func (e *Env) StartSimulator(ctx context.Context, args ...string) (*Simulator, error) {
+	file := filepath.Join(e.Dir, "twiliosim.json")
+	p, err := e.Run("twiliosim", append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--addresses-file=" + file}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	var addresses struct{ API, Admin string }
+	err = Wait(ctx, startTimeout, "the simulator says where it listens", func() error {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(data, &addresses)
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return &Simulator{Process: p, URL: addresses.API, AdminURL: addresses.Admin, Admin: twiliosim.NewAdminClient(addresses.Admin)}, nil
+}
+
+// StartManager starts bin/manager as its ServiceAccount and waits until it is ready.
+func (e *Env) StartManager(ctx context.Context, args ...string) (*Process, error) {
+	probes, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.Run("manager", append([]string{
+		"--kubeconfig=" + e.ManagerKubeconfig,
+		"--operator-namespace=" + Namespace,
+		"--health-probe-bind-address=" + probes,
+		"--metrics-bind-address=127.0.0.1:0",
+		"--leader-elect",
+	}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	err = Wait(ctx, startTimeout, "the manager is ready", func() error {
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended: %w; see %s", p.err, p.Log)
+		default:
+			return ask(ctx, "http://"+probes+"/readyz")
+		}
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return p, nil
+}
+
+func ask(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, res.Status)
+	}
+	return nil
+}
+
+func freeAddress(ctx context.Context) (string, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), nil
+}
+
+// Wait asks until there is no error, and returns the last one when the time is up.
+func Wait(ctx context.Context, limit time.Duration, what string, holds func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := holds()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain until %s: %w", what, err)
+		case <-tick.C:
+		}
+	}
+}
