@@ -200,11 +200,11 @@ func (c *AdminClient) Requests(ctx context.Context) ([]Request, error) {
 
 // path joins path segments, each escaped.
 func path(segments ...string) string {
-	var out string
+	var out strings.Builder
 	for _, s := range segments {
-		out += "/" + url.PathEscape(s)
+		out.WriteString("/" + url.PathEscape(s))
 	}
-	return out
+	return out.String()
 }
 
 func get[T any](ctx context.Context, c *AdminClient, path string) (T, error) {

@@ -146,7 +146,11 @@ func TestHangLastsUntilTheClientGoes(t *testing.T) {
 			}
 			cancel()
 		}()
-		if _, err := server.client.Do(req); !errors.Is(err, context.Canceled) {
+		res, err := server.client.Do(req)
+		if err == nil {
+			res.Body.Close()
+		}
+		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error is %v, want the client's own", err)
 		}
 		for sim.Calls().Total.Broken == 0 {
@@ -173,31 +177,31 @@ func TestFaultsThatSpoilTheAnswer(t *testing.T) {
 		name  string
 		fault fault
 		call  call
-		check func(t *testing.T, r reply, err error) bool
+		check func(r reply, err error) bool
 	}{
 		{"slow body arrives whole", fault{Kind: twiliosim.FaultSlowBody, Delay: twiliosim.Duration(10 * time.Millisecond)}, list(pn),
-			func(t *testing.T, r reply, err error) bool {
+			func(r reply, err error) bool {
 				return err == nil && cmp.Equal(r.object(t), sound.object(t))
 			}},
 		{"truncated body ends in the middle", fault{Kind: twiliosim.FaultTruncated}, list(pn),
-			func(t *testing.T, r reply, err error) bool {
+			func(r reply, err error) bool {
 				return err == nil && r.status == 200 && len(r.body) == len(sound.body)/2 && !json.Valid([]byte(r.body))
 			}},
 		{"cut body ends unexpectedly", fault{Kind: twiliosim.FaultCutBody}, list(pn),
-			func(t *testing.T, r reply, err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
+			func(_ reply, err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
 		{"oversized body is valid but for its size", fault{Kind: twiliosim.FaultOversized, Bytes: 3 << 20}, list(pn),
-			func(t *testing.T, r reply, err error) bool {
+			func(r reply, err error) bool {
 				o := r.object(t)
 				delete(o, "padding")
 				return err == nil && len(r.body) > 3<<20 && cmp.Equal(o, sound.object(t))
 			}},
 		{"wrong number in a create", fault{Kind: twiliosim.FaultWrongNumber}, create(pn, xe),
-			func(t *testing.T, r reply, err error) bool {
+			func(r reply, err error) bool {
 				sid, _ := r.field(t, "resource_sid").(string)
 				return err == nil && r.status == 201 && twiliosim.IsSID("PN", sid) && sid != pn && !strings.Contains(r.body, pn)
 			}},
 		{"wrong SID in a create", fault{Kind: twiliosim.FaultWrongSID}, create(pn, xe),
-			func(t *testing.T, r reply, err error) bool {
+			func(r reply, err error) bool {
 				sid, _ := r.field(t, "sid").(string)
 				return err == nil && r.status == 201 && twiliosim.IsSID("XE", sid) && sid != xe && r.field(t, "resource_sid") == pn
 			}},
@@ -206,7 +210,7 @@ func TestFaultsThatSpoilTheAnswer(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			sim := newWorld(t)
 			r, err := once(t, sim, tc.fault, tc.call)
-			if !tc.check(t, r, err) {
+			if !tc.check(r, err) {
 				t.Errorf("got %d %s, %v", r.status, r.body[:min(len(r.body), 500)], err)
 			}
 			if created := len(sim.Assigned(pn)) == 1; created != (tc.call.method == http.MethodPost) {

@@ -4,6 +4,7 @@
 package twiliosim
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -153,9 +154,7 @@ func (x *exchange) send(a answer) {
 // setHeader sets what every answer of Twilio carries.
 func (x *exchange) setHeader(a answer) {
 	h := x.w.Header()
-	for k, v := range a.header {
-		h[k] = v
-	}
+	maps.Copy(h, a.header)
 	if a.status != http.StatusNoContent && h.Get("Content-Type") == "" {
 		h.Set("Content-Type", contentType(x.route.json))
 	}
