@@ -16,10 +16,9 @@ import (
 // fail answers a request that meets a fault.
 func (x *exchange) fail(f Fault) {
 	x.fault = f
-	rest := x.latency - x.latency/2
 	if oneOf(f.Kind, spoilers...) {
 		a := x.process()
-		x.waitForClient(rest)
+		x.waitOut()
 		x.spoil(a)
 		return
 	}
@@ -27,7 +26,7 @@ func (x *exchange) fail(f Fault) {
 	if f.Processed {
 		processed = new(x.process())
 	}
-	x.waitForClient(rest)
+	x.waitOut()
 	x.replace(processed)
 }
 

@@ -47,13 +47,13 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fault, failing := s.faults.next(x)
-	time.Sleep(x.latency / 2)
+	time.Sleep(time.Until(x.start.Add(x.latency / 2)))
 	if failing {
 		x.fail(fault)
 		return
 	}
 	a := x.process()
-	x.waitForClient(x.latency - x.latency/2)
+	x.waitOut()
 	x.send(a)
 }
 
@@ -127,6 +127,10 @@ func (x *exchange) log(status int) {
 		x.sim.options.OnRequest(q)
 	}
 }
+
+// waitOut waits until the latency has passed since the request came, so that the time that
+// processing and waking up take is part of it.
+func (x *exchange) waitOut() { x.waitForClient(time.Until(x.start.Add(x.latency))) }
 
 // waitForClient waits, but not for a client that has gone.
 func (x *exchange) waitForClient(d time.Duration) {
