@@ -67,6 +67,10 @@ func TestAnswers(t *testing.T) {
 		{"installed add-on", get("/v1/InstalledAddOns/" + xe), 200, 0},
 		{"installed add-on there is not", get("/v1/InstalledAddOns/" + unknownXE), 404, 20404},
 		{"uninstall", with("DELETE", get("/v1/InstalledAddOns/"+xe)), 204, 0},
+		{"installed extensions", get("/v1/InstalledAddOns/" + xe + "/Extensions"), 200, 0},
+		{"installed extensions of what there is not", get("/v1/InstalledAddOns/" + unknownXE + "/Extensions"), 404, 20404},
+		{"installed extension there is not", get("/v1/InstalledAddOns/" + xe + "/Extensions/XF1"), 404, 20404},
+		{"marketplace path with too much", get("/v1/InstalledAddOns/" + xe + "/Extensions/XF1/more"), 404, 20404},
 		{"no such path", get("/2010-04-01/Accounts/" + ac + "/Calls.json"), 404, 20404},
 
 		{"no credentials", as("none", "", list(pn)), 401, 20003},
