@@ -612,3 +612,35 @@ func TestEvents(t *testing.T) {
 		return strings.Contains(all, w.addOns[0]) && strings.Contains(all, w.addOns[1]) && len(notes) == 1, all
 	})
 }
+
+// A restart costs nothing: what is settled waits for its own phase, while an edit is
+// served at once.
+func TestRestartCostsNothing(t *testing.T) { //nolint:paralleltest,tparallel // it stops the manager that the others use
+	w := newWorld(t)
+	resting, edited := w.number(), w.number()
+	a := w.assignment("resting", resting, []int{0, 1})
+	b := w.assignment("edited", edited, []int{0})
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	awaitReason(t, b, v1alpha1.ReasonSynced)
+	path := "/namespaces/" + w.name + "/phonenumberaddonassignments/resting"
+	calls, written := s.sim.Calls().ByNumber[resting], s.writes.of(path)
+	account := s.sim.CallTotals().ByAccount[w.account].Calls
+
+	s.stopManager()
+	update(t, b, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(2) })
+	if err := s.startManager(); err != nil {
+		t.Fatal(err)
+	}
+	awaitReason(t, b, v1alpha1.ReasonSynced)
+	w.awaitAssigned(edited, 2)
+	if diff := cmp.Diff(calls, s.sim.Calls().ByNumber[resting]); diff != "" {
+		t.Errorf("the restart cost calls (-before +after):\n%s", diff)
+	}
+	if n := s.writes.of(path) - written; n != 0 {
+		t.Errorf("the restart cost %d writes", n)
+	}
+	// The edit is one listing, one POST and one DELETE; the credential is not checked again.
+	if n := s.sim.CallTotals().ByAccount[w.account].Calls - account; n != 3 {
+		t.Errorf("the account was called %d times after the restart, want 3 for the edit", n)
+	}
+}

@@ -185,7 +185,7 @@ func (e *Env) writeKubeconfigs(ctx context.Context) error {
 	if err := os.WriteFile(e.Kubeconfig, kubeconfig, 0o600); err != nil {
 		return err
 	}
-	token, err := e.token(ctx)
+	token, err := e.Token(ctx, serviceAccount)
 	if err != nil {
 		return err
 	}
@@ -198,14 +198,26 @@ func (e *Env) writeKubeconfigs(ctx context.Context) error {
 	return clientcmd.WriteToFile(*cfg, e.ManagerKubeconfig)
 }
 
-// token asks the API server for a token of the manager's ServiceAccount.
-func (e *Env) token(ctx context.Context) (string, error) {
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: serviceAccount, Namespace: Namespace}}
+// Token asks the API server for a token of a ServiceAccount in the operator's namespace.
+func (e *Env) Token(ctx context.Context, name string) (string, error) {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: Namespace}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(24 * 3600))}}
 	if err := e.Client.SubResource("token").Create(ctx, account, request); err != nil {
 		return "", fmt.Errorf("asking for the ServiceAccount's token: %w", err)
 	}
 	return request.Status.Token, nil
+}
+
+// Build compiles the programs that Run starts, from the module as it is.
+func Build(ctx context.Context) error {
+	for _, name := range []string{"manager", "twiliosim"} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join("bin", name), "./cmd/"+name)
+		cmd.Dir = Root()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("compiling %s: %w: %s", name, err, out)
+		}
+	}
+	return nil
 }
 
 // Process is a program that was started, its output in a file.
@@ -290,7 +302,7 @@ func (e *Env) StartSimulator(ctx context.Context, args ...string) (*Simulator, e
 
 // StartManager starts bin/manager as its ServiceAccount and waits until it is ready.
 func (e *Env) StartManager(ctx context.Context, args ...string) (*Process, error) {
-	probes, err := freeAddress(ctx)
+	probes, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -334,7 +346,8 @@ func ask(ctx context.Context, url string) error {
 	return nil
 }
 
-func freeAddress(ctx context.Context) (string, error) {
+// FreeAddress is a loopback address that nobody listens on.
+func FreeAddress(ctx context.Context) (string, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,0 +1,315 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package e2e tests the manager as a process: as its own ServiceAccount, stopped,
+// killed and started again while it works.
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
+)
+
+const patience = 90 * time.Second
+
+var (
+	env *testenv.Env
+	sim *testenv.Simulator
+
+	account = twiliosim.SID("AC", 1)
+	addOns  = []string{twiliosim.SID("XE", 1), twiliosim.SID("XE", 2), twiliosim.SID("XE", 3)}
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	if err := testenv.Build(ctx); err != nil {
+		return 1, err
+	}
+	if env, err = testenv.Start(ctx); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, env.Close()) }()
+	if sim, err = env.StartSimulator(ctx); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, sim.Stop()) }()
+	if err := setTheScene(ctx); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+func setTheScene(ctx context.Context) error {
+	err := sim.Admin.AddAccount(ctx, account, "e2etoken")
+	for i, xe := range addOns {
+		err = errors.Join(err, sim.Admin.InstallAddOn(ctx, account, xe, fmt.Sprintf("addon_%d", i)))
+	}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "twilio", Namespace: testenv.Namespace},
+		StringData: map[string]string{v1alpha1.SecretKeyAuthToken: "e2etoken"},
+	}
+	twilioAccount := &v1alpha1.TwilioAccount{
+		ObjectMeta: metav1.ObjectMeta{Name: "default"},
+		Spec: v1alpha1.TwilioAccountSpec{
+			AccountSID:           v1alpha1.AccountSID(account),
+			CredentialsSecretRef: v1alpha1.SecretReference{Name: "twilio"},
+			AllowedNamespaces:    v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll},
+			APIBaseURL:           sim.URL,
+			ResyncInterval:       metav1.Duration{Duration: time.Hour},
+		},
+	}
+	return errors.Join(err, env.Client.Create(ctx, secret), env.Client.Create(ctx, twilioAccount))
+}
+
+// startManager starts a manager that is stopped at the end of the test, if it still runs.
+func startManager(t *testing.T, args ...string) *testenv.Process {
+	t.Helper()
+	manager, err := env.StartManager(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manager
+}
+
+func stop(t *testing.T, manager *testenv.Process) {
+	t.Helper()
+	if err := manager.Stop(); err != nil {
+		log, _ := os.ReadFile(manager.Log)
+		t.Errorf("the manager ended with %v; its log ends:\n%s", err, log[max(0, len(log)-4000):])
+	}
+}
+
+// assign creates an object for a new number.
+func assign(t *testing.T, n int, sids ...string) (*v1alpha1.PhoneNumberAddOnAssignment, string) {
+	t.Helper()
+	pn := twiliosim.SID("PN", n)
+	if err := sim.Admin.AddNumber(t.Context(), account, pn, fmt.Sprintf("+1415555%04d", n)); err != nil {
+		t.Fatal(err)
+	}
+	a := &v1alpha1.PhoneNumberAddOnAssignment{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("line-%d", n), Namespace: "default"},
+		Spec:       v1alpha1.PhoneNumberAddOnAssignmentSpec{PhoneNumberSID: v1alpha1.PhoneNumberSID(pn), AddOnSIDs: []v1alpha1.AddOnSID{}},
+	}
+	for _, sid := range sids {
+		a.Spec.AddOnSIDs = append(a.Spec.AddOnSIDs, v1alpha1.AddOnSID(sid))
+	}
+	if err := env.Client.Create(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	return a, pn
+}
+
+func wait(t *testing.T, what string, holds func() error) {
+	t.Helper()
+	if err := testenv.Wait(t.Context(), patience, what, holds); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func synced(t *testing.T, a *v1alpha1.PhoneNumberAddOnAssignment) error {
+	t.Helper()
+	if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
+		return err
+	}
+	if a.Status.ObservedGeneration != a.Generation || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
+		return fmt.Errorf("status is %+v", a.Status)
+	}
+	return nil
+}
+
+// posted waits until Twilio has processed a create whose answer is still under way.
+func posted(t *testing.T, pn string) {
+	t.Helper()
+	wait(t, "Twilio has made an assignment", func() error {
+		got, err := sim.Admin.Assigned(t.Context(), pn)
+		if err == nil && len(got) == 0 {
+			err = errors.New("it has none")
+		}
+		return err
+	})
+}
+
+// slowly has every call take a while, so that a test can act in the midst of one.
+func slowly(t *testing.T) {
+	t.Helper()
+	set := func(ctx context.Context, latency time.Duration) error {
+		return sim.Admin.UpdateBehaviour(ctx, func(b *twiliosim.Behaviour) { b.Latency = twiliosim.Duration(latency) })
+	}
+	if err := set(t.Context(), 2*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := set(context.WithoutCancel(t.Context()), 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A manager that is asked to stop finishes the write to Twilio that it has begun, and
+// records it.
+func TestGracefulStopRecordsWhatWasDone(t *testing.T) {
+	manager := startManager(t)
+	slowly(t)
+	a, pn := assign(t, 1, addOns[0], addOns[1])
+	posted(t, pn)
+	stop(t, manager)
+	if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(a.Status.AddOns, func(s v1alpha1.AddOnStatus) bool { return string(s.SID) == addOns[0] })
+	if i < 0 || a.Status.AddOns[i].State != v1alpha1.AddOnAssigned || a.Status.AddOns[i].Ownership != v1alpha1.OwnershipCreated {
+		t.Errorf("what was assigned is not recorded: %+v", a.Status)
+	}
+}
+
+// A manager that is killed in the midst of its work is followed by one that finishes it,
+// without doing anything twice.
+func TestKilledManagerIsFollowedByOneThatFinishes(t *testing.T) {
+	manager := startManager(t, "--leader-elect=false")
+	slowly(t)
+	a, pn := assign(t, 2, addOns[0], addOns[1], addOns[2])
+	posted(t, pn)
+	if err := manager.Kill(); err == nil {
+		t.Log("the manager was killed")
+	}
+	next := startManager(t, "--leader-elect=false")
+	defer stop(t, next)
+	wait(t, "the next manager has finished", func() error { return synced(t, a) })
+	if got, err := sim.Admin.Assigned(t.Context(), pn); err != nil || len(got) != 3 {
+		t.Errorf("assigned are %v (%v), want all three", got, err)
+	}
+	calls, err := sim.Admin.Calls(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := calls.Of(twiliosim.OpCreate, pn).Calls; n != 3 {
+		t.Errorf("%d POSTs, want 3: what the killed manager assigned is not assigned again", n)
+	}
+	if err := env.Client.Delete(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the object is gone", func() error {
+		err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(a), a)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(errors.New("it is still there"), err)
+	})
+	if got, err := sim.Admin.Assigned(t.Context(), pn); err != nil || len(got) != 0 {
+		t.Errorf("assigned are %v (%v), want none", got, err)
+	}
+}
+
+// Metrics are for those whom the API server authorizes, and hold what is promised.
+func TestMetricsNeedAuthorization(t *testing.T) {
+	address, err := testenv.FreeAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager := startManager(t, "--metrics-bind-address="+address, "--leader-elect=false")
+	defer stop(t, manager)
+	a, _ := assign(t, 3, addOns[0])
+	wait(t, "the object is synced", func() error { return synced(t, a) })
+
+	// The metrics are served from a little after the manager is ready.
+	wait(t, "who has no token is refused", func() error { return refused(t, address, "", http.StatusUnauthorized) })
+	reader := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "scraper", Namespace: testenv.Namespace}}
+	if err := env.Client.Create(t.Context(), reader); err != nil {
+		t.Fatal(err)
+	}
+	token, err := env.Token(t.Context(), reader.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := refused(t, address, token, http.StatusForbidden); err != nil {
+		t.Error("whose token may not is not refused:", err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "scraper"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: reader.Name, Namespace: reader.Namespace}},
+	}
+	if err := env.Client.Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	var body string
+	wait(t, "who may read the metrics can", func() error {
+		status, text, err := scrape(t, address, token)
+		if body = text; err == nil && status != http.StatusOK {
+			err = fmt.Errorf("the answer is %d", status)
+		}
+		return err
+	})
+	for _, series := range []string{
+		`twilio_addon_operator_assignments{account="default",reason="Synced"}`,
+		`twilio_addon_operator_addons_assigned_total{account="` + account + `"}`,
+		`twilio_addon_operator_twilio_requests_total{account="` + account + `"`,
+		"controller_runtime_reconcile_total", "workqueue_depth",
+	} {
+		if !strings.Contains(body, series) {
+			t.Errorf("the metrics lack %s", series)
+		}
+	}
+}
+
+// refused is nil if the metrics are refused with this status.
+func refused(t *testing.T, address, token string, want int) error {
+	t.Helper()
+	status, _, err := scrape(t, address, token)
+	if err == nil && status != want {
+		err = fmt.Errorf("the answer is %d, want %d", status, want)
+	}
+	return err
+}
+
+func scrape(t *testing.T, address, token string) (status int, body string, err error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/metrics", http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	// The manager's certificate is its own; who it is is not what is tested.
+	cl := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	res, err := cl.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	data, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(data), err
+}
