@@ -1,0 +1,265 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package manifests
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// readyReasons are the reasons of the Ready condition, of both kinds, from the source.
+func readyReasons(t *testing.T) map[string]bool {
+	t.Helper()
+	reasons := map[string]bool{}
+	for _, decl := range parseGo(t, "api/v1alpha1/conditions.go").Decls {
+		group, ok := decl.(*ast.GenDecl)
+		if !ok || !strings.HasPrefix(group.Doc.Text(), "Reasons of the Ready condition") {
+			continue
+		}
+		for _, spec := range group.Specs {
+			reasons[stringOf(t, spec.(*ast.ValueSpec).Values[0])] = true
+		}
+	}
+	if len(reasons) < 2 {
+		t.Fatal("found no reasons in api/v1alpha1/conditions.go")
+	}
+	return reasons
+}
+
+// managerFlags are the manager's own flags, from the source, and those of the libraries
+// that it passes on.
+func managerFlags(t *testing.T) map[string]bool {
+	t.Helper()
+	flags := map[string]bool{
+		"kubeconfig": true, "zap-devel": true, "zap-encoder": true, "zap-log-level": true,
+		"zap-stacktrace-level": true, "zap-time-encoding": true,
+	}
+	maps.Copy(flags, ownFlags(t))
+	return flags
+}
+
+func ownFlags(t *testing.T) map[string]bool {
+	t.Helper()
+	flags := map[string]bool{}
+	ast.Inspect(parseGo(t, "cmd/manager/main.go"), func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) != 4 {
+			return true
+		}
+		if method, ok := call.Fun.(*ast.SelectorExpr); ok && strings.HasSuffix(method.Sel.Name, "Var") {
+			flags[stringOf(t, call.Args[1])] = true
+		}
+		return true
+	})
+	if len(flags) == 0 {
+		t.Fatal("found no flags in cmd/manager/main.go")
+	}
+	return flags
+}
+
+func parseGo(t *testing.T, path string) *ast.File {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, path), nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func stringOf(t *testing.T, expr ast.Expr) string {
+	t.Helper()
+	text, err := strconv.Unquote(expr.(*ast.BasicLit).Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// pages are the pages of the documentation, by path from the root.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	add := func(path string) {
+		content, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[path] = string(content)
+	}
+	for _, path := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md"} {
+		add(path)
+	}
+	err := fs.WalkDir(os.DirFS(root), "docs", func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".md") {
+			add(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+var heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+
+// anchors are what a page's headings can be linked by.
+func anchors(page string) map[string]bool {
+	found := map[string]bool{}
+	for _, match := range heading.FindAllStringSubmatch(page, -1) {
+		found[anchorOf(match[1])] = true
+	}
+	return found
+}
+
+func anchorOf(title string) string {
+	title = regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(title), "")
+	return strings.ReplaceAll(title, " ", "-")
+}
+
+func TestEveryReasonHasASection(t *testing.T) {
+	var sections []string
+	for _, match := range regexp.MustCompile(`(?m)^### ([A-Z]\w+)$`).FindAllStringSubmatch(pages(t)["docs/troubleshooting.md"], -1) {
+		sections = append(sections, match[1])
+	}
+	slices.Sort(sections)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(readyReasons(t))), sections); diff != "" {
+		t.Errorf("sections of docs/troubleshooting.md (-reasons +sections):\n%s", diff)
+	}
+}
+
+// othersFlags are the flags in the documentation that are not the manager's.
+var othersFlags = map[string]string{
+	"all": "kubectl", "all-namespaces": "kubectl", "as": "kubectl", "ignore-not-found": "kubectl",
+	"field-selector": "kubectl", "for": "kubectl", "from-file": "kubectl", "from-literal": "kubectl", "namespace": "kubectl",
+	"output": "kubectl", "overwrite": "kubectl", "server-side": "kubectl", "timeout": "kubectl", "type": "kubectl",
+	"show-labels": "kubectl", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
+	"exit": "the demo",
+}
+
+func TestFlagsInTheDocsExist(t *testing.T) {
+	known, own := managerFlags(t), ownFlags(t)
+	flag := regexp.MustCompile("(?:^|[\\s`\"(=])--([a-z][a-z-]*)")
+	for path, page := range pages(t) {
+		for _, match := range flag.FindAllStringSubmatch(page, -1) {
+			if name := match[1]; !known[name] && othersFlags[name] == "" {
+				t.Errorf("%s: the manager has no flag --%s", path, name)
+			}
+		}
+	}
+	for name := range own {
+		if !strings.Contains(pages(t)["README.md"], "`--"+name+"`") {
+			t.Errorf("README.md does not tell of the manager's flag --%s", name)
+		}
+	}
+}
+
+func TestMakeTargetsInTheDocsExist(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mentioned := regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z- ]*)")
+	for path, page := range pages(t) {
+		for _, match := range mentioned.FindAllStringSubmatch(page, -1) {
+			for target := range strings.FieldsSeq(match[1]) {
+				if !strings.Contains(string(makefile), "\n"+target+":") {
+					t.Errorf("%s: the Makefile has no target %s", path, target)
+				}
+			}
+		}
+	}
+}
+
+func TestLinksInTheDocsLead(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)]+)\)`)
+	for path, page := range pages(t) {
+		for _, match := range link.FindAllStringSubmatch(page, -1) {
+			if strings.Contains(match[1], "://") {
+				continue
+			}
+			file, anchor, _ := strings.Cut(match[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			content, err := os.ReadFile(filepath.Join(root, target))
+			if info, statErr := os.Stat(filepath.Join(root, target)); statErr == nil && info.IsDir() {
+				err = nil
+			}
+			if err != nil {
+				t.Errorf("%s: %s leads nowhere", path, match[1])
+			} else if anchor != "" && !anchors(string(content))[anchor] {
+				t.Errorf("%s: %s has no heading for #%s", path, target, anchor)
+			}
+		}
+	}
+}
+
+// The API server takes every object that the documentation shows.
+func TestExamplesInTheDocsApply(t *testing.T) {
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	count := 0
+	for path, page := range pages(t) {
+		for _, match := range block.FindAllStringSubmatch(page, -1) {
+			objects, err := decode(strings.NewReader(match[1]))
+			if err != nil {
+				t.Errorf("%s: %v in\n%s", path, err, match[1])
+				continue
+			}
+			for _, object := range objects {
+				if object.GetAPIVersion() == "" {
+					continue // part of an object
+				}
+				if object.GetNamespace() == "telephony" {
+					object.SetNamespace("default")
+				}
+				count++
+				if err := apply(t.Context(), object, client.DryRunAll, client.ForceOwnership); err != nil {
+					t.Errorf("%s: applying %s: %v", path, describe(object), err)
+				}
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("found no example")
+	}
+}
+
+// eventually waits for something that another process brings about.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// What the documentation tells of the metrics is all there is, and all of it.
+func TestMetricsInTheDocs(t *testing.T) {
+	told := map[string]bool{}
+	for _, page := range pages(t) {
+		for _, name := range ownMetric.FindAllString(page, -1) {
+			told[name] = true
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(ownMetrics())), slices.Sorted(maps.Keys(told))); diff != "" {
+		t.Errorf("metrics (-registered +documented):\n%s", diff)
+	}
+}
