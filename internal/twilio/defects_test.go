@@ -87,7 +87,7 @@ func TestDefect01TimeoutCoversTheBody(t *testing.T) {
 
 // flushed answers without a Content-Length.
 func flushed(status int, body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_ = http.NewResponseController(w).Flush()
 		_, _ = w.Write([]byte(body))
@@ -661,9 +661,9 @@ func TestDefect22OnlyWhatIsNeededIsLinked(t *testing.T) {
 	}
 	const module = "github.com/twilio/twilio-go"
 	var got []string
-	for _, line := range strings.Fields(string(out)) {
-		if strings.HasPrefix(line, module) {
-			got = append(got, strings.TrimPrefix(line, module))
+	for line := range strings.FieldsSeq(string(out)) {
+		if name, ok := strings.CutPrefix(line, module); ok {
+			got = append(got, name)
 		}
 	}
 	slices.Sort(got)

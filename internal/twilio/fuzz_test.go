@@ -17,6 +17,7 @@ import (
 
 // bodyClient answers every call with one body.
 func bodyClient(t *testing.T, status int, body []byte, headers http.Header) *Client {
+	t.Helper()
 	return newClient(t, DefaultBaseURL, Options{Transport: transportFunc(func(req *http.Request) (*http.Response, error) {
 		res := response(req, status, string(body))
 		if headers != nil {
@@ -187,7 +188,7 @@ func FuzzNextPage(f *testing.F) {
 			parsed.Path != base.Path+listPath || parsed.Fragment != "" {
 			t.Errorf("%q is followed to %q", link, next.String())
 		}
-		if _, err := http.NewRequest(http.MethodGet, next.String(), nil); err != nil {
+		if _, err := http.NewRequestWithContext(t.Context(), http.MethodGet, next.String(), http.NoBody); err != nil {
 			t.Errorf("%q makes no request: %v", link, err)
 		}
 	})
@@ -211,7 +212,7 @@ func FuzzParseCredentials(f *testing.F) {
 		if err := credentials.check(); err != nil {
 			t.Errorf("accepted and not usable: %v", err)
 		}
-		req, _ := http.NewRequest(http.MethodGet, DefaultBaseURL, nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, DefaultBaseURL, http.NoBody)
 		req.SetBasicAuth(credentials.Username, credentials.Password)
 		if user, password, ok := req.BasicAuth(); !ok || user != credentials.Username || password != credentials.Password {
 			t.Errorf("sent as %q", user)
@@ -248,7 +249,7 @@ func FuzzValidateBaseURL(f *testing.F) {
 		}
 		target := *base
 		target.Path += listPath
-		req, err := http.NewRequest(http.MethodGet, target.String(), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target.String(), http.NoBody)
 		if err != nil {
 			t.Fatalf("%q makes no request: %v", raw, err)
 		}

@@ -331,6 +331,16 @@ func TestGovernorOldFailuresDoNotProlongAPause(t *testing.T) {
 	})
 }
 
+func TestGovernorOldSuccessDoesNotEndAPause(t *testing.T) {
+	d := newDesk(t, 8)
+	old := d.g.began(testNumber)
+	d.failWith(openAfterOutages, errOutage)
+	d.g.ended(old, nil)
+	d.refused("early", Foreground, Unavailable)
+	d.failWith(1, nil) // begun by a holder of a turn while the pause lasts
+	d.granted("late", Foreground).Done()
+}
+
 func TestGovernorLearnsNothingFromWhatSaysNothing(t *testing.T) {
 	d := newDesk(t, 4)
 	canceled := &Error{Operation: OpListAssigned, Sent: true, Err: context.Canceled}
@@ -417,6 +427,47 @@ func TestLimitCutsOncePerRoundTrip(t *testing.T) {
 	}
 	if got := d.g.Snapshot().Limit; got != 12 {
 		t.Errorf("limit %d after one round of 429s, want 12", got)
+	}
+}
+
+func TestLimitIsNotCutForWhatExceedsIt(t *testing.T) {
+	d := newDesk(t, 4)
+	for range 4 {
+		d.g.began(testNumber)
+	}
+	d.g.ended(d.g.began(testNumber), errThrottle) // a fifth, as after a cut
+	if got := d.g.Snapshot().Limit; got != 4 {
+		t.Errorf("limit %d, want 4", got)
+	}
+}
+
+// TestLimitMemory follows one limit through failed tries and a successful one: the
+// run needed doubles with each failure and is forgotten when the level holds.
+func TestLimitMemory(t *testing.T) {
+	seq := uint64(0)
+	call := func() ticket {
+		seq++
+		return ticket{seq: seq, full: true}
+	}
+	l := limit{ceiling: 8}
+	rise := func() (run int) {
+		for before := l.value(); l.value() == before && run < 10_000; run++ {
+			l.succeeded(call(), seq)
+		}
+		return run
+	}
+	l.throttled(call(), seq) // 8 to 6
+	var runs []int
+	for range 8 {
+		runs = append(runs, rise())
+		l.throttled(call(), seq)
+	}
+	runs = append(runs, rise(), rise())
+	l.throttled(call(), seq) // 8 to 7
+	runs = append(runs, rise())
+	want := []int{60, 120, 240, 480, 960, 1920, 1920, 1920, 1920, 70, 140}
+	if diff := cmp.Diff(want, runs); diff != "" {
+		t.Errorf("successes for each rise (-want +got):\n%s", diff)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +34,18 @@ const (
 	addOnPath   = numbersPath + "/" + testNumber + "/AssignedAddOns/" + testAddOn + ".json"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// testProxy is the proxy of the environment, which net/http reads only once. Calls
+// to loopback hosts, as all others of the tests are, never use one.
+const testProxy = "http://proxy.example:3128"
+
+func TestMain(m *testing.M) {
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
+		_ = os.Setenv(name, testProxy)
+	}
+	_ = os.Unsetenv("NO_PROXY")
+	_ = os.Unsetenv("no_proxy")
+	goleak.VerifyTestMain(m)
+}
 
 // server is a Twilio that answers as the test says and counts its connections.
 type server struct {

@@ -88,7 +88,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-func TestNilMetricsCountNothing(t *testing.T) {
+func TestNilMetricsCountNothing(*testing.T) {
 	var m *Metrics
 	m.exchanged(testAccount, OpAssign, nil, 0)
 	m.ForgetAccount(testAccount)

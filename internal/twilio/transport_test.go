@@ -116,6 +116,7 @@ func TestReadOnlySendsOnlyGET(t *testing.T) {
 
 // breaks answers nothing but what do does to the connection.
 func breaks(t *testing.T, do func(*net.TCPConn)) http.HandlerFunc {
+	t.Helper()
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -208,10 +209,21 @@ func TestTransportSpeaksHTTP2AndModernTLS(t *testing.T) {
 }
 
 func TestProxyOfTheEnvironmentIsNotForPlainHTTP(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://proxy.example:3128")
-	req := httptest.NewRequest(http.MethodGet, "http://twilio-sim.example/", nil)
-	if proxy, err := NewTransport(1).Proxy(req); proxy != nil || err != nil {
-		t.Errorf("plain http goes to %v, %v", proxy, err)
+	through := func(target string) string {
+		proxy, err := NewTransport(1).Proxy(httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy == nil {
+			return ""
+		}
+		return proxy.String()
+	}
+	if got := through("http://twilio-sim.example/"); got != "" {
+		t.Errorf("plain http goes through %q", got)
+	}
+	if got := through("https://api.twilio.com/"); got != testProxy {
+		t.Errorf("https goes through %q, want %q", got, testProxy)
 	}
 }
 
