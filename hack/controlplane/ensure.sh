@@ -132,8 +132,7 @@ ldflags() {
 	echo "$flags"
 }
 
-# compile DIR NAME... builds the named binaries and adds them to DIR. The flags make
-# the result independent of this machine's folders and C libraries.
+# compile DIR NAME... builds the named binaries and adds them to DIR.
 compile() {
 	local dir=$1 name
 	shift
@@ -142,7 +141,7 @@ compile() {
 	mkdir -p "$scratch/bin"
 	for name in "$@"; do
 		go_build "$name" "$here" "$(package_of "$name")" \
-			-trimpath -ldflags "$(ldflags)" -o "$scratch/bin/$name" || die "could not build $name"
+			-ldflags "$(ldflags)" -o "$scratch/bin/$name" || die "could not build $name"
 	done
 	publish "$scratch/bin" "$dir"
 	say "ready in $dir"
@@ -237,7 +236,7 @@ main() {
 	cached $wanted || obtain $wanted
 }
 
-export GOWORK=off CGO_ENABLED=0
+export GOWORK=off
 # What is built is for this machine, whatever is cross-built beside it.
 unset GOOS GOARCH
 os=$(go env GOHOSTOS)
