@@ -73,7 +73,7 @@ TEST_TIMEOUT ?= 20m
 
 .PHONY: test
 test: $(BIN)/kustomize ## Run all tests, under the race detector (TESTS=./… for some packages).
-	@hack/test.sh -timeout $(TEST_TIMEOUT) $(TESTS)
+	@hack/test.sh "$(TESTS)" -timeout $(TEST_TIMEOUT)
 	@go test -C hack/controlplane ./...
 
 # The flags are those of hack/gobuild.sh, whose build cache serves the type checker.

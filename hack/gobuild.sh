@@ -85,7 +85,6 @@ main() {
 	total=$(wc -l <"$scratch/packages" | tr -d ' ')
 	watched report_compile build "$@"
 	if [ "$SECONDS" -ge "$first" ]; then say "built"; fi
-	exit
 }
 
 main "$@"
