@@ -465,7 +465,12 @@ func TestLimitMemory(t *testing.T) {
 	runs = append(runs, rise(), rise())
 	l.throttled(call(), seq) // 8 to 7
 	runs = append(runs, rise())
-	want := []int{60, 120, 240, 480, 960, 1920, 1920, 1920, 1920, 70, 140}
+	for range 80 {
+		l.succeeded(call(), seq) // 8 holds
+	}
+	l.throttled(call(), seq) // 8 to 6
+	runs = append(runs, rise(), rise())
+	want := []int{60, 120, 240, 480, 960, 1920, 1920, 1920, 1920, 70, 140, 60, 70}
 	if diff := cmp.Diff(want, runs); diff != "" {
 		t.Errorf("successes for each rise (-want +got):\n%s", diff)
 	}
