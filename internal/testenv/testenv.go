@@ -210,12 +210,10 @@ func (e *Env) Token(ctx context.Context, name string) (string, error) {
 
 // Build compiles the programs that Run starts, from the module as it is.
 func Build(ctx context.Context) error {
-	for _, name := range []string{"manager", "twiliosim"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join("bin", name), "./cmd/"+name)
-		cmd.Dir = Root()
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("compiling %s: %w: %s", name, err, out)
-		}
+	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "build")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = Root(), os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("compiling the programs: %w", err)
 	}
 	return nil
 }

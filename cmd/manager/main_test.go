@@ -1,0 +1,51 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"io"
+	"strings"
+	"testing"
+)
+
+// Bad flags are refused before a cluster is looked for, in the words of the flags.
+func TestBadFlagsAreRefused(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "")
+	cases := map[string]struct {
+		args []string
+		says string
+	}{
+		"no namespace":          {nil, "--operator-namespace is needed"},
+		"namespace is no name":  {[]string{"--operator-namespace=Not A Name"}, `"Not A Name" is no namespace`},
+		"no workers":            {[]string{"--operator-namespace=x", "--max-concurrent-reconciles=0"}, "from 1 to 10000"},
+		"workers are no number": {[]string{"--max-concurrent-reconciles=many"}, "max-concurrent-reconciles"},
+		"lease too short":       {[]string{"--operator-namespace=x", "--leader-elect-lease-duration=1s"}, "from 3s to 10m"},
+		"unknown flag":          {[]string{"--no-such-flag"}, "no-such-flag"},
+		"an argument":           {[]string{"--operator-namespace=x", "start"}, `unexpected argument "start"`},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+			flags.SetOutput(io.Discard)
+			err := run(t.Context(), flags, c.args)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("the error is %v, want one that says %q", err, c.says)
+			}
+		})
+	}
+}
+
+func TestOperatorNamespaceDefaultsToThePod(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "phones")
+	var o options
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	o.bind(flags)
+	if err := flags.Parse(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.validate(); err != nil || o.operatorNamespace != "phones" {
+		t.Errorf("the namespace is %q (%v), want that of the pod", o.operatorNamespace, err)
+	}
+}
