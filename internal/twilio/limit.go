@@ -45,26 +45,36 @@ func (l *limit) succeeded(t ticket, last uint64) {
 	if l.learned == 0 || l.learned > l.ceiling || !t.full || t.seq <= l.changed {
 		return
 	}
-	if l.run++; l.run >= l.needed() {
+	l.run++
+	if l.probing && l.run >= runPerTurn*l.learned {
+		l.confirm()
+	}
+	if !l.probing && l.run >= l.needed() {
 		l.raise(last)
 	}
 }
 
+// confirm ends the probation of a level, and what its failures had taught.
+func (l *limit) confirm() {
+	l.probing = false
+	if l.learned >= l.failed {
+		l.failed, l.patience = 0, 0
+	}
+}
+
+// needed is the run that earns the next level.
 func (l *limit) needed() int {
 	needed := runPerTurn * l.learned
-	if !l.probing && l.learned+1 == l.failed {
+	if l.learned+1 == l.failed {
 		needed <<= min(l.patience, maxPatience)
 	}
 	return needed
 }
 
 func (l *limit) raise(last uint64) {
-	if l.probing && l.learned >= l.failed {
-		l.failed, l.patience = 0, 0
-	}
 	l.run, l.changed = 0, last
 	if l.learned == l.ceiling {
-		l.learned, l.probing = 0, false
+		l.learned = 0
 		return
 	}
 	l.learned++
