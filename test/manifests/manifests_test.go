@@ -54,7 +54,7 @@ func withOptions(t *testing.T) []*unstructured.Unstructured {
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(content), "#- ../", "- ../")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	objects, err := render(filepath.Join(folder, "default"))
+	objects, err := render(t.Context(), filepath.Join(folder, "default"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	objects, err := render(filepath.Join(root, "config", "default"))
+	objects, err := render(context.Background(), filepath.Join(root, "config", "default"))
 	if err != nil {
 		return 1, err
 	}
@@ -114,13 +114,13 @@ func apply(ctx context.Context, object *unstructured.Unstructured, options ...cl
 }
 
 // render is what "kustomize build" makes of a folder.
-func render(folder string) ([]*unstructured.Unstructured, error) {
+func render(ctx context.Context, folder string) ([]*unstructured.Unstructured, error) {
 	kustomize := os.Getenv("KUSTOMIZE")
 	if kustomize == "" {
 		kustomize = filepath.Join(root, "bin", "kustomize")
 	}
 	var stderr bytes.Buffer
-	command := exec.Command(kustomize, "build", folder)
+	command := exec.CommandContext(ctx, kustomize, "build", folder)
 	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {
@@ -148,7 +148,7 @@ func decode(r io.Reader) ([]*unstructured.Unstructured, error) {
 // mustRender renders a folder of the repository.
 func mustRender(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	objects, err := render(filepath.Join(root, folder))
+	objects, err := render(t.Context(), filepath.Join(root, folder))
 	if err != nil {
 		t.Fatal(err)
 	}
