@@ -386,9 +386,10 @@ func TestPermissionDenied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	pn := w.number()
-	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{Operation: twiliosim.OpList, Number: pn, Kind: twiliosim.FaultError, Status: 403, Code: 20403, Count: 1}))
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{Operation: twiliosim.OpList, Number: pn, Kind: twiliosim.FaultError, Status: 403, Code: 20403}))
 	a := w.assignment("line", pn, []int{0})
 	awaitReason(t, a, v1alpha1.ReasonPermissionDenied)
+	s.removeFaults(pn)
 	request(t, a)
 	awaitReason(t, a, v1alpha1.ReasonSynced)
 }
