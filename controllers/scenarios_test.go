@@ -615,8 +615,8 @@ func TestEvents(t *testing.T) {
 }
 
 // A restart costs nothing: what is settled waits for its own phase, while an edit is
-// served at once.
-func TestRestartCostsNothing(t *testing.T) { //nolint:paralleltest,tparallel // it stops the manager that the others use
+// served at once. Not parallel: it stops the manager that the others use.
+func TestRestartCostsNothing(t *testing.T) {
 	w := newWorld(t)
 	resting, edited := w.number(), w.number()
 	a := w.assignment("resting", resting, []int{0, 1})
