@@ -92,8 +92,10 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 func (r *AccountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAccount) (released bool, err error) {
 	base := account.DeepCopy()
 	deleting := !account.DeletionTimestamp.IsZero()
-	if deleting && r.assignments.index.references(account.Name) > 0 {
-		return false, nil
+	if deleting {
+		if used, err := r.inUse(ctx, account.Name); used || err != nil {
+			return false, err
+		}
 	}
 	edit := controllerutil.AddFinalizer
 	if deleting {
@@ -109,6 +111,29 @@ func (r *AccountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAc
 		return deleting, fmt.Errorf("changing the finalizer: %w", err)
 	}
 	return deleting, nil
+}
+
+// inUse says whether an assignment refers to the account. That none does is believed
+// only from the API server: just after a start the index does not know all of them.
+func (r *AccountReconciler) inUse(ctx context.Context, account string) (bool, error) {
+	if r.assignments.index.references(account) > 0 {
+		return true, nil
+	}
+	page := client.ListOptions{Limit: 500}
+	for {
+		var assignments v1alpha1.PhoneNumberAddOnAssignmentList
+		if err := r.assignments.live.List(ctx, &assignments, &page); err != nil {
+			return false, fmt.Errorf("looking for assignments that refer to the account: %w", err)
+		}
+		for i := range assignments.Items {
+			if assignments.Items[i].Spec.AccountRef.Name == account {
+				return true, nil
+			}
+		}
+		if page.Continue = assignments.Continue; page.Continue == "" {
+			return false, nil
+		}
+	}
 }
 
 // check opens the account's connection and has Twilio accept its credential, unless
