@@ -33,7 +33,12 @@ func (r *AssignmentReconciler) SetupWithManager(mgr ctrl.Manager, workers int) e
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("assignment").
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			// Errors of the API server; Twilio's have a back-off of their own. The default
+			// begins at 5 ms, and a pass may have called Twilio before it failed.
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstBackoff, longestBackoff),
+		}).
 		WatchesRawSource(r.queue).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, assignmentEvents{r})).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
