@@ -80,6 +80,9 @@ func (r *AssignmentReconciler) assign(ctx context.Context, cl *twilio.Client, a 
 	if unknown {
 		// It may be there and be ours: whatever happens next, that must not be forgotten.
 		it.Ownership = v1alpha1.OwnershipCreated
+	} else {
+		// It was not made: what was intended is undone.
+		it.Ownership = it.recorded
 	}
 	switch {
 	case unknown, twilio.IsConflict(err), twilio.IsRejected(err):
@@ -123,8 +126,9 @@ func (r *AssignmentReconciler) refuse(a *v1alpha1.PhoneNumberAddOnAssignment, it
 	}
 }
 
-// reject records that Twilio refused the add-on, and why.
+// reject records that Twilio refused the add-on, and why: nobody assigned it.
 func (i *item) reject(cause error) {
+	i.Ownership = ""
 	i.State, i.action, i.Message = v1alpha1.AddOnRejected, actionNone, truncate(twilio.Explain(cause), 1024)
 }
 

@@ -7,15 +7,15 @@
 // One pass over a PhoneNumberAddOnAssignment runs through the files of this package:
 //
 //	guard    is it allowed to act at all: not suspended, admitted, owner of its number
-//	claim    the finalizer, persisted before anything is written to Twilio
 //	connect  the account's client and credential
 //	admit    a turn among the calls of the account; without one the pass ends and is woken
 //	observe  the number, once ever, and the complete list of its add-ons
 //	plan     the difference, as data
+//	claim    the finalizer, persisted before anything is written to Twilio
 //	apply    assign what is missing, then unassign what is too much
 //	report   one status write if anything changed, an event if something happened
 //
-// An object that is being deleted goes through finalize in place of claim to apply.
+// An object that is being deleted goes through finalize in place of connect to apply.
 package controllers
 
 import (
@@ -26,7 +26,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -121,10 +120,6 @@ func (r *AssignmentReconciler) pass(ctx context.Context, a *v1alpha1.PhoneNumber
 	if err != nil {
 		return f, err
 	}
-	claimed, err := r.claim(ctx, a)
-	if err != nil {
-		return f, err
-	}
 	conn, err := r.connections.to(ctx, account)
 	if err != nil {
 		return f, err
@@ -142,13 +137,8 @@ func (r *AssignmentReconciler) pass(ctx context.Context, a *v1alpha1.PhoneNumber
 		return f, r.refused(conn, account, err)
 	}
 	f.plan = planFor(&a.Spec, r.recordOf(a), f.seen.addOns)
-	if !f.plan.has(actionAssign) && !f.plan.has(actionUnassign) {
-		return f, nil
-	}
-	if !claimed {
-		if err := r.checkCurrent(ctx, a); err != nil {
-			return f, err
-		}
+	if err := r.claim(ctx, a, f); err != nil {
+		return finding{account: account}, err
 	}
 	f.plan, f.done, err = r.apply(ctx, cl, a, f.plan)
 	return f, r.refused(conn, account, err)
@@ -197,31 +187,6 @@ func requestedAt(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	return truncate(a.Annotations[v1alpha1.AnnotationReconcileRequestedAt], 256)
 }
 
-// claim persists the finalizer before the first write to Twilio; it says whether it
-// had to. An object that only observes writes nothing and needs none.
-func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (bool, error) {
-	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve || controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) {
-		return false, nil
-	}
-	key := keyOf(a)
-	if !r.index.reserve(a.Spec.PhoneNumberSID, key) {
-		return false, again()
-	}
-	// Another object may have claimed the number since the guard looked.
-	if err := r.checkOwner(ctx, a); err != nil {
-		r.index.release(a.Spec.PhoneNumberSID, key)
-		return false, err
-	}
-	base := a.DeepCopy()
-	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)
-	if err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
-		r.index.release(a.Spec.PhoneNumberSID, key)
-		return false, fmt.Errorf("adding the finalizer: %w", err)
-	}
-	r.index.wrote(a)
-	return true, nil
-}
-
 // admit asks for a turn among the account's calls. Without one it halts the pass;
 // the governor wakes the object when its turn comes.
 func (r *AssignmentReconciler) admit(a *v1alpha1.PhoneNumberAddOnAssignment, conn *connection) (*twilio.Turn, error) {
@@ -244,22 +209,6 @@ func (r *AssignmentReconciler) admit(a *v1alpha1.PhoneNumberAddOnAssignment, con
 		h.quiet = true
 	}
 	return nil, h
-}
-
-// checkCurrent reads the object's version from the API server: nothing is written to
-// Twilio for a spec, policy or record that has changed since it was cached.
-func (r *AssignmentReconciler) checkCurrent(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
-	current := &metav1.PartialObjectMetadata{}
-	current.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(assignmentKind))
-	if err := r.live.Get(ctx, keyOf(a), current); apierrors.IsNotFound(err) {
-		return again()
-	} else if err != nil {
-		return fmt.Errorf("checking that the object is current: %w", err)
-	}
-	if current.UID != a.UID || current.ResourceVersion != a.ResourceVersion {
-		return again()
-	}
-	return nil
 }
 
 // refused notes a 401, so that no other object tries the same credential, and has the

@@ -42,7 +42,9 @@ func slimAssignment(object any) (any, error) {
 		return object, nil
 	}
 	a.ManagedFields, a.Labels, a.OwnerReferences = nil, nil, nil
-	maps.DeleteFunc(a.Annotations, func(key, _ string) bool { return key != v1alpha1.AnnotationReconcileRequestedAt })
+	maps.DeleteFunc(a.Annotations, func(key, _ string) bool {
+		return key != v1alpha1.AnnotationReconcileRequestedAt && (key != v1alpha1.AnnotationAssigning || a.Status.ObservedGeneration >= 0)
+	})
 	if len(a.Annotations) == 0 {
 		a.Annotations = nil
 	}

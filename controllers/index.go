@@ -13,7 +13,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
@@ -52,12 +51,15 @@ type entry struct {
 type index struct {
 	mu      sync.RWMutex
 	started time.Time
+	// working is when the first pass asked, which on a standby is long after it started.
+	working time.Duration
 	entries map[types.NamespacedName]*entry
 	// numbers holds the first object of a number; shared those of a number that
 	// several name.
 	numbers map[number]types.NamespacedName
 	shared  map[number][]types.NamespacedName
-	// reserved is the object that this process last let claim a shared number.
+	// reserved is the object that this process last let claim a number, until the cache
+	// shows it as the incumbent.
 	reserved map[number]types.NamespacedName
 	accounts map[string]int
 }
@@ -95,7 +97,7 @@ func (x *index) put(a *v1alpha1.PhoneNumberAddOnAssignment) {
 		e.account = account
 	}
 	e.reason = unique.Make(reason)
-	if x.reserved[e.number] == key && controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) {
+	if x.reserved[e.number] == key && holds(a) {
 		delete(x.reserved, e.number)
 	}
 }
@@ -231,15 +233,19 @@ func (x *index) behind(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
 	return e != nil && version < e.written
 }
 
-// checkedAt is when this process last read the object's number; the start of the
-// process if it has not.
+// checkedAt is when this process last read the object's number; when it began to work
+// if it has not.
 func (x *index) checkedAt(key types.NamespacedName) time.Time {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if e := x.entries[key]; e != nil {
-		return x.started.Add(e.checked)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.working == 0 {
+		x.working = time.Since(x.started)
 	}
-	return x.started
+	checked := x.working
+	if e := x.entries[key]; e != nil {
+		checked = max(checked, e.checked)
+	}
+	return x.started.Add(checked)
 }
 
 // succeeded records that a pass read the number and had nothing to complain of.

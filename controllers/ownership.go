@@ -24,18 +24,21 @@ import (
 type claimant struct {
 	key     types.NamespacedName
 	created time.Time
-	// incumbent: it holds the finalizer, or is about to, and has not itself
-	// reported that the number is another's or not its account's.
+	// incumbent: it holds the number, or is about to, and has not itself reported that the
+	// number is another's or not its account's.
 	incumbent bool
 	// absent: its account is known not to have the number.
 	absent bool
+	// hindered: it has claimed nothing, and its account is another one, which does not work.
+	hindered bool
 
 	object *v1alpha1.PhoneNumberAddOnAssignment
 }
 
 // ownerOf picks the one object that may act on a number: objects whose account
 // has the number before those whose account is known not to, then the
-// incumbent, then the oldest, then by namespace and name. Nil if there is no claimant.
+// incumbent, then those that are not hindered, then the oldest, then by namespace and
+// name. Nil if there is no claimant.
 func ownerOf(claimants []claimant) *claimant {
 	if len(claimants) == 0 {
 		return nil
@@ -44,6 +47,7 @@ func ownerOf(claimants []claimant) *claimant {
 		return cmp.Or(
 			falseFirst(a.absent, b.absent),
 			falseFirst(!a.incumbent, !b.incumbent),
+			falseFirst(a.hindered, b.hindered),
 			a.created.Compare(b.created),
 			strings.Compare(a.key.Namespace, b.key.Namespace),
 			strings.Compare(a.key.Name, b.key.Name),
@@ -63,21 +67,33 @@ func falseFirst(a, b bool) int {
 	}
 }
 
+// holds says whether an object has claimed its number. A finalizer without any status
+// is no proof: whoever creates an object can set it.
+func holds(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	return controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) && a.Status.ObservedGeneration >= 0
+}
+
 // claimantFor reduces an object to its claim. reserved says that this process has
 // already decided to write the finalizer, though the cache may not show it yet.
 func claimantFor(a *v1alpha1.PhoneNumberAddOnAssignment, reserved bool) claimant {
 	c := claimant{
-		key:       types.NamespacedName{Namespace: a.Namespace, Name: a.Name},
+		key:       keyOf(a),
 		created:   a.CreationTimestamp.Time,
-		incumbent: reserved || controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign),
+		incumbent: reserved || holds(a),
 		object:    a,
 	}
-	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
+		lost := ready.Reason == v1alpha1.ReasonPhoneNumberConflict
 		c.absent = ready.Reason == v1alpha1.ReasonPhoneNumberNotFound
-		lost := ready.Reason == v1alpha1.ReasonPhoneNumberConflict && ready.Status == metav1.ConditionFalse
 		c.incumbent = c.incumbent && !c.absent && !lost
+		c.hindered = !c.incumbent && yields(ready.Reason)
 	}
 	return c
+}
+
+// yields says whether an object that reports this may have to let another one go first.
+func yields(reason string) bool {
+	return reason != v1alpha1.ReasonPhoneNumberConflict && (stalled(reason) || transient(reason))
 }
 
 // claimants lists the admitted objects that name the number of a, a itself
@@ -99,24 +115,17 @@ func (r *AssignmentReconciler) claimants(ctx context.Context, a *v1alpha1.PhoneN
 		if !other.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(other, v1alpha1.FinalizerUnassign) {
 			continue
 		}
-		admitted, err := r.admitted(ctx, other)
-		if err != nil {
+		_, err := r.accountOf(ctx, other)
+		if asHalt(err) != nil {
+			continue // not admitted
+		} else if err != nil {
 			return nil, err
 		}
-		if admitted {
-			claims = append(claims, claimantFor(other, key == reserved))
-		}
+		claim := claimantFor(other, key == reserved)
+		claim.hindered = claim.hindered && other.Spec.AccountRef != a.Spec.AccountRef
+		claims = append(claims, claim)
 	}
 	return claims, nil
-}
-
-// admitted says whether the object's account exists and admits its namespace.
-func (r *AssignmentReconciler) admitted(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (bool, error) {
-	_, err := r.accountOf(ctx, a)
-	if h := asHalt(err); h != nil {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // checkOwner halts the pass of an object that does not own its number.

@@ -31,6 +31,8 @@ const (
 type item struct {
 	v1alpha1.AddOnStatus
 	action action
+	// recorded is the ownership on record when the pass began.
+	recorded v1alpha1.AddOnOwnership
 }
 
 // assigned is the SID by which Twilio knows the assignment.
@@ -43,7 +45,7 @@ func (i *item) assigned() string {
 
 // plan is the difference between what is wanted and what is there, with every
 // add-on of either side in it once: the desired ones in the order of the spec,
-// then the others by SID.
+// then the others by SID, those last that are left alone.
 type plan []item
 
 // planFor compares the desired set with a complete listing of the number.
@@ -65,7 +67,12 @@ func planFor(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, recorded []v1alpha1.
 
 	desired := planDesired(spec, records, unmatched)
 	extras := planExtras(spec, records, unmatched)
-	slices.SortFunc(extras, func(a, b item) int { return cmp.Compare(a.SID, b.SID) })
+	slices.SortFunc(extras, func(a, b item) int {
+		return cmp.Or(
+			falseFirst(a.State == v1alpha1.AddOnUnmanaged, b.State == v1alpha1.AddOnUnmanaged),
+			cmp.Compare(a.SID, b.SID),
+		)
+	})
 	return slices.Concat(desired, extras)
 }
 
@@ -82,6 +89,7 @@ func planDesired(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, records map[stri
 		record := records[fold(sid)]
 		if record != nil {
 			it.Ownership, it.AssignedSID = record.Ownership, record.AssignedSID
+			it.recorded = record.Ownership
 		}
 		found := take(unmatched, string(sid))
 		if other := take(unmatched, it.assigned()); found == nil {
@@ -184,6 +192,21 @@ func (i *item) describe(found *twilio.AssignedAddOn) {
 	if !found.DateUpdated.IsZero() {
 		i.DateUpdated = &metav1.Time{Time: found.DateUpdated}
 	}
+}
+
+// intend marks what Additive is about to assign as created by the object, and lists
+// those of which that is news. The other policies remove without asking who assigned.
+func (p plan) intend(policy v1alpha1.ManagementPolicy) (news []string) {
+	if policy != v1alpha1.ManagementAdditive {
+		return nil
+	}
+	for i := range p {
+		if it := &p[i]; it.action == actionAssign && it.Ownership != v1alpha1.OwnershipCreated {
+			it.Ownership = v1alpha1.OwnershipCreated
+			news = append(news, string(it.SID))
+		}
+	}
+	return news
 }
 
 // has says whether any add-on of the plan is to be acted on in this way.

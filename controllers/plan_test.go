@@ -6,6 +6,7 @@ package controllers
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -164,6 +165,10 @@ func TestOwnerOf(t *testing.T) {
 		"by name":                       {[]claimant{{key: key("b"), created: at(1)}, {key: key("a"), created: at(1)}}, "a"},
 		"not one whose account lacks the number": {[]claimant{
 			{key: key("absent"), created: at(1), absent: true}, {key: key("there"), created: at(2)}}, "there"},
+		"not one whose account does not work": {[]claimant{
+			{key: key("hindered"), created: at(1), hindered: true}, {key: key("works"), created: at(2)}}, "works"},
+		"the incumbent, though its account does not work": {[]claimant{
+			{key: key("young"), created: at(2)}, {key: key("incumbent"), created: at(1), incumbent: true}}, "incumbent"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -175,6 +180,89 @@ func TestOwnerOf(t *testing.T) {
 	if ownerOf(nil) != nil {
 		t.Error("nobody claims the number, and somebody owns it")
 	}
+}
+
+// The claim of an object follows from what was written to it.
+func TestClaimantFor(t *testing.T) {
+	object := func(finalizers []string, observed int64, reason string, ready metav1.ConditionStatus) *assignment {
+		a := &assignment{ObjectMeta: metav1.ObjectMeta{Finalizers: finalizers}}
+		a.Status.ObservedGeneration = observed
+		if reason != "" {
+			a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready, Reason: reason}}
+		}
+		return a
+	}
+	held := []string{v1alpha1.FinalizerUnassign}
+	type claim struct{ incumbent, absent, hindered bool }
+	cases := map[string]struct {
+		object   *assignment
+		reserved bool
+		want     claim
+	}{
+		"new":                            {object(nil, -1, "", ""), false, claim{}},
+		"about to claim":                 {object(nil, -1, "", ""), true, claim{incumbent: true}},
+		"finalizer set by its creator":   {object(held, -1, "", ""), false, claim{}},
+		"synced":                         {object(held, 1, v1alpha1.ReasonSynced, metav1.ConditionTrue), false, claim{incumbent: true}},
+		"in trouble, but holds it":       {object(held, 1, v1alpha1.ReasonCredentialsInvalid, metav1.ConditionFalse), false, claim{incumbent: true}},
+		"in trouble, and holds nothing":  {object(nil, 1, v1alpha1.ReasonCredentialsInvalid, metav1.ConditionFalse), false, claim{hindered: true}},
+		"cannot reach Twilio":            {object(nil, 1, v1alpha1.ReasonTwilioUnavailable, metav1.ConditionFalse), false, claim{hindered: true}},
+		"working, and holds nothing":     {object(nil, 1, v1alpha1.ReasonProgressing, metav1.ConditionFalse), false, claim{}},
+		"told of a conflict":             {object(held, 1, v1alpha1.ReasonPhoneNumberConflict, metav1.ConditionFalse), false, claim{}},
+		"its account lacks the number":   {object(held, 1, v1alpha1.ReasonPhoneNumberNotFound, metav1.ConditionFalse), false, claim{absent: true, hindered: true}},
+		"observes, and so holds nothing": {object(nil, 1, v1alpha1.ReasonObserved, metav1.ConditionTrue), false, claim{}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := claimantFor(c.object, c.reserved)
+			if diff := cmp.Diff(c.want, claim{got.incumbent, got.absent, got.hindered}, cmp.AllowUnexported(claim{})); diff != "" {
+				t.Errorf("the claim (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What Additive intends is on record before the first status, for this object alone.
+func TestIntent(t *testing.T) {
+	p := plan{
+		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEa", State: v1alpha1.AddOnMissing}, action: actionAssign},
+		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEb", State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated}, action: actionAssign},
+		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEc", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipAdopted}},
+	}
+	if news := p.intend(v1alpha1.ManagementAuthoritative); news != nil || p[0].Ownership != "" {
+		t.Errorf("Authoritative intends %v", news)
+	}
+	if news := p.intend(v1alpha1.ManagementAdditive); len(news) != 1 || news[0] != "XEa" || p[0].Ownership != v1alpha1.OwnershipCreated {
+		t.Errorf("Additive intends %v, want XEa, the only news", news)
+	}
+	a := &assignment{ObjectMeta: metav1.ObjectMeta{UID: "uid", Annotations: map[string]string{v1alpha1.AnnotationAssigning: "uid XEa XEb"}}}
+	want := []v1alpha1.AddOnStatus{
+		{SID: "XEa", State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated},
+		{SID: "XEb", State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated},
+	}
+	if diff := cmp.Diff(want, intended(a)); diff != "" {
+		t.Errorf("what was intended (-want +got):\n%s", diff)
+	}
+	a.UID = "copy"
+	if got := intended(a); got != nil {
+		t.Errorf("a copy of the object takes the original's add-ons for its own: %+v", got)
+	}
+}
+
+// An object that is settled is due at its own phase after the first pass of the process,
+// however long the process stood by before that.
+func TestStandbyBeginsWithTheFirstPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newIndex()
+		time.Sleep(3 * time.Hour)
+		first := time.Now()
+		if got := x.checkedAt(types.NamespacedName{Name: "line"}); !got.Equal(first) {
+			t.Errorf("after three hours of standing by, work began at %s, want %s", got, first)
+		}
+		time.Sleep(time.Minute)
+		if got := x.checkedAt(types.NamespacedName{Name: "other"}); !got.Equal(first) {
+			t.Errorf("a minute later work began at %s, want %s", got, first)
+		}
+	})
 }
 
 // The back-off grows and ends; a phase is within one interval and its own each time.

@@ -283,7 +283,7 @@ func (r *AssignmentReconciler) report(ctx context.Context, a *v1alpha1.PhoneNumb
 			return ctrl.Result{}, err
 		}
 		r.tellTrouble(ctx, a, before, v, err)
-		if v.reason == v1alpha1.ReasonPhoneNumberNotFound {
+		if yields(v.reason) && (before == nil || before.Reason != v.reason) {
 			r.queue.add(normal, 0, r.index.rivals(a)...)
 		}
 	}
@@ -300,7 +300,7 @@ func (r *AssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.Phon
 	case f.done.any():
 		err = r.insistOnStatus(ctx, a, next)
 	default:
-		err = r.patchStatus(ctx, a, next)
+		err = client.IgnoreNotFound(r.patchStatus(ctx, a, next))
 	}
 	switch {
 	case err == nil && f.seen != nil:
@@ -319,7 +319,7 @@ func (r *AssignmentReconciler) insistOnStatus(ctx context.Context, a *v1alpha1.P
 	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
 	base, last := a, error(nil)
 	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
-		if last = r.patchStatus(ctx, base, next); !apierrors.IsConflict(last) {
+		if last = client.IgnoreNotFound(r.patchStatus(ctx, base, next)); !apierrors.IsConflict(last) {
 			return last == nil, nil
 		}
 		current := &v1alpha1.PhoneNumberAddOnAssignment{}
@@ -335,14 +335,17 @@ func (r *AssignmentReconciler) insistOnStatus(ctx context.Context, a *v1alpha1.P
 	return nil
 }
 
+// patchStatus writes status if the object is still as at hand, and brings what is at
+// hand up to date.
 func (r *AssignmentReconciler) patchStatus(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, next v1alpha1.PhoneNumberAddOnAssignmentStatus) error {
 	desired := a.DeepCopy()
 	desired.Status = next
-	err := r.Status().Patch(ctx, desired, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{}))
-	if err == nil {
-		r.index.wrote(desired)
+	if err := r.Status().Patch(ctx, desired, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{})); err != nil {
+		return err
 	}
-	return client.IgnoreNotFound(err)
+	r.index.wrote(desired)
+	*a = *desired
+	return nil
 }
 
 // tellDone tells of what was done in Twilio, in an event and in the metrics.
@@ -423,13 +426,4 @@ func (u *unrecorded) recall(uid types.UID) ([]v1alpha1.AddOnStatus, bool) {
 	defer u.mu.Unlock()
 	addOns, ok := u.byUID[uid]
 	return addOns, ok
-}
-
-// recordOf is what is known of the object's add-ons: its status, or what could not be
-// written to it.
-func (r *AssignmentReconciler) recordOf(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
-	if addOns, ok := r.unrecorded.recall(a.UID); ok {
-		return addOns
-	}
-	return a.Status.AddOns
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -172,6 +173,38 @@ func TestAdditiveRemovesOnlyWhatItCreated(t *testing.T) {
 	remove(t, a)
 	awaitGone(t, a)
 	w.awaitAssigned(pn, 0, 3)
+}
+
+// What Additive is about to assign is on record before it is assigned, at no cost for a
+// new object and for one more write of status later; and what is on record already, or
+// was refused for sure, is no reason to write.
+func TestAdditiveRecordsItsIntent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	path := "/namespaces/" + w.name + "/phonenumberaddonassignments/line"
+	a := w.assignment("line", pn, []int{0}, additive)
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	if want := string(a.UID) + " " + w.addOns[0]; a.Annotations[v1alpha1.AnnotationAssigning] != want {
+		t.Errorf("the annotation is %q, want %q", a.Annotations[v1alpha1.AnnotationAssigning], want)
+	}
+	if n := s.writes.of(path); n != 2 {
+		t.Errorf("%d writes to the API server until synced, want 2: the finalizer and the status", n)
+	}
+	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(0, 1) })
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	if n := s.writes.of(path); n != 4 {
+		t.Errorf("%d writes to the API server after an edit, want 4: the intent and the outcome more", n)
+	}
+	if stateOf(a, w.addOns[1]) != v1alpha1.AddOnAssigned || a.Status.AddOns[1].Ownership != v1alpha1.OwnershipCreated {
+		t.Errorf("the add-ons are %+v", a.Status.AddOns)
+	}
+	twiliosim.Must(s.sim.UninstallAddOn(w.addOns[2]))
+	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(0, 1, 2) })
+	awaitReason(t, a, v1alpha1.ReasonAddOnRejected)
+	if got := a.Status.AddOns[2]; got.State != v1alpha1.AddOnRejected || got.Ownership != "" {
+		t.Errorf("what was refused is recorded as %+v", got)
+	}
 }
 
 func additive(a *assignment) { a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive }
@@ -503,6 +536,40 @@ func TestSquatterOfAnotherAccountBlocksNobody(t *testing.T) {
 	w.awaitAssigned(pn, 0)
 }
 
+// An object of an account that does not work holds nothing: it can be deleted, and an
+// object of the account that has the number goes before it.
+func TestBrokenAccountHoldsNothing(t *testing.T) {
+	t.Parallel()
+	w, broken := newWorld(t), newWorld(t)
+	twiliosim.Must(s.sim.RotateAuthToken(broken.account, secretMark+"other"))
+	pn := w.number()
+	squatter := broken.assignment("squatter", pn, []int{3})
+	awaitReason(t, squatter, v1alpha1.ReasonCredentialsInvalid)
+	if len(squatter.Finalizers) > 0 {
+		t.Errorf("an object that has never read its number has the finalizers %v", squatter.Finalizers)
+	}
+	owner := w.assignment("owner", pn, []int{0})
+	awaitReason(t, owner, v1alpha1.ReasonSynced)
+	w.awaitAssigned(pn, 0)
+	remove(t, squatter)
+	awaitGone(t, squatter)
+	w.awaitAssigned(pn, 0)
+}
+
+// Whoever creates an object can set our finalizer on it. That makes nobody an owner.
+func TestPresetFinalizerMakesNoOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	owner := w.assignment("owner", pn, []int{0}, observe)
+	awaitReason(t, owner, v1alpha1.ReasonObserved)
+	rival := w.assignment("rival", pn, []int{3}, func(a *assignment) { a.Finalizers = []string{v1alpha1.FinalizerUnassign} })
+	awaitReason(t, rival, v1alpha1.ReasonPhoneNumberConflict)
+	w.awaitAssigned(pn)
+	remove(t, rival)
+	awaitGone(t, rival)
+}
+
 func TestTransientFaultsPass(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -570,6 +637,12 @@ func TestAccountStatusAndHold(t *testing.T) {
 		message := account.Status.Conditions[0].Message
 		return strings.Contains(message, "held"), message
 	})
+	// Just after a start the index knows nothing. That lets no account go.
+	starting := NewAccountReconciler(NewAssignmentReconciler(s.client, s.client, nil,
+		NewConnections(s.client, s.client, ConnectionOptions{}), NewMetrics(prometheus.NewRegistry())))
+	if released, err := starting.hold(t.Context(), account); released || err != nil {
+		t.Errorf("with an empty index the account is released: %t (%v)", released, err)
+	}
 	// An account that is being deleted still serves what refers to it.
 	remove(t, a)
 	awaitGone(t, a)

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -111,8 +113,17 @@ func stop(t *testing.T, manager *testenv.Process) {
 	}
 }
 
+// listing has an object list these add-ons.
+func listing(sids ...string) func(*v1alpha1.PhoneNumberAddOnAssignment) {
+	return func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+		for _, sid := range sids {
+			a.Spec.AddOnSIDs = append(a.Spec.AddOnSIDs, v1alpha1.AddOnSID(sid))
+		}
+	}
+}
+
 // assign creates an object for a new number.
-func assign(t *testing.T, n int, sids ...string) (*v1alpha1.PhoneNumberAddOnAssignment, string) {
+func assign(t *testing.T, n int, changes ...func(*v1alpha1.PhoneNumberAddOnAssignment)) (*v1alpha1.PhoneNumberAddOnAssignment, string) {
 	t.Helper()
 	pn := twiliosim.SID("PN", n)
 	if err := sim.Admin.AddNumber(t.Context(), account, pn, fmt.Sprintf("+1415555%04d", n)); err != nil {
@@ -122,8 +133,8 @@ func assign(t *testing.T, n int, sids ...string) (*v1alpha1.PhoneNumberAddOnAssi
 		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("line-%d", n), Namespace: "default"},
 		Spec:       v1alpha1.PhoneNumberAddOnAssignmentSpec{PhoneNumberSID: v1alpha1.PhoneNumberSID(pn), AddOnSIDs: []v1alpha1.AddOnSID{}},
 	}
-	for _, sid := range sids {
-		a.Spec.AddOnSIDs = append(a.Spec.AddOnSIDs, v1alpha1.AddOnSID(sid))
+	for _, change := range changes {
+		change(a)
 	}
 	if err := env.Client.Create(t.Context(), a); err != nil {
 		t.Fatal(err)
@@ -182,7 +193,7 @@ func slowly(t *testing.T) {
 func TestGracefulStopRecordsWhatWasDone(t *testing.T) {
 	manager := startManager(t)
 	slowly(t)
-	a, pn := assign(t, 1, addOns[0], addOns[1])
+	a, pn := assign(t, 1, listing(addOns[0], addOns[1]))
 	posted(t, pn)
 	stop(t, manager)
 	if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
@@ -199,7 +210,7 @@ func TestGracefulStopRecordsWhatWasDone(t *testing.T) {
 func TestKilledManagerIsFollowedByOneThatFinishes(t *testing.T) {
 	manager := startManager(t, "--leader-elect=false")
 	slowly(t)
-	a, pn := assign(t, 2, addOns[0], addOns[1], addOns[2])
+	a, pn := assign(t, 2, listing(addOns...))
 	posted(t, pn)
 	if err := manager.Kill(); err == nil {
 		t.Log("the manager was killed")
@@ -232,6 +243,55 @@ func TestKilledManagerIsFollowedByOneThatFinishes(t *testing.T) {
 	}
 }
 
+// What a manager assigned under Additive just before it was killed is the object's own
+// for its successor, in the first pass of an object and in a later one: it goes when the
+// object no longer lists it.
+func TestAdditiveKnowsItsOwnAfterAKill(t *testing.T) {
+	manager := startManager(t, "--leader-elect=false")
+	slowly(t)
+	a, pn := assign(t, 4, listing(addOns[0]), func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+		a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive
+	})
+	for _, sid := range []string{addOns[0], addOns[1]} {
+		edit(t, a, sid)
+		wait(t, "Twilio has made the assignment", func() error { return carries(t, pn, sid) })
+		_ = manager.Kill()
+		manager = startManager(t, "--leader-elect=false")
+		wait(t, "the next manager has finished", func() error { return synced(t, a) })
+		edit(t, a)
+		wait(t, "the number is bare", func() error { return carries(t, pn) })
+		wait(t, "that is recorded", func() error { return synced(t, a) })
+	}
+	stop(t, manager)
+}
+
+// edit has the object list these add-ons.
+func edit(t *testing.T, a *v1alpha1.PhoneNumberAddOnAssignment, sids ...string) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"spec":{"addOnSIDs":[%s]}}`, quoted(sids))
+	if err := env.Client.Patch(t.Context(), a, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func quoted(words []string) string {
+	var out []string
+	for _, word := range words {
+		out = append(out, strconv.Quote(word))
+	}
+	return strings.Join(out, ",")
+}
+
+// carries is nil if the number carries exactly these add-ons.
+func carries(t *testing.T, pn string, want ...string) error {
+	t.Helper()
+	got, err := sim.Admin.Assigned(t.Context(), pn)
+	if err == nil && !slices.Equal(got, want) {
+		err = fmt.Errorf("it carries %v, want %v", got, want)
+	}
+	return err
+}
+
 // Metrics are for those whom the API server authorizes, and hold what is promised.
 func TestMetricsNeedAuthorization(t *testing.T) {
 	address, err := testenv.FreeAddress(t.Context())
@@ -240,7 +300,7 @@ func TestMetricsNeedAuthorization(t *testing.T) {
 	}
 	manager := startManager(t, "--metrics-bind-address="+address, "--leader-elect=false")
 	defer stop(t, manager)
-	a, _ := assign(t, 3, addOns[0])
+	a, _ := assign(t, 3, listing(addOns[0]))
 	wait(t, "the object is synced", func() error { return synced(t, a) })
 
 	// The metrics are served from a little after the manager is ready.

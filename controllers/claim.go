@@ -1,0 +1,120 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+)
+
+// claim makes sure of what must be so before Twilio is written to: the finalizer is
+// persisted, the object is current, and what Additive is about to assign is on record
+// as this object's, so that dying before the outcome is recorded leaks nothing. One
+// write or read of the API server does it. An object that only observes needs none.
+//
+// It comes after the number was read: an object whose account turns out not to have
+// the number, or to have no valid credential, holds nothing and can simply be deleted.
+func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding) error {
+	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
+		return nil
+	}
+	intent := f.plan.intend(a.Spec.ManagementPolicy)
+	switch {
+	case !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign):
+		return r.addFinalizer(ctx, a, intent)
+	case len(intent) > 0:
+		return r.recordIntent(ctx, a, f)
+	case f.plan.has(actionAssign), f.plan.has(actionUnassign):
+		return r.checkCurrent(ctx, a)
+	}
+	return nil
+}
+
+// addFinalizer persists the finalizer, and with it the intent, which status cannot
+// hold yet without a write of its own.
+func (r *AssignmentReconciler) addFinalizer(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, intent []string) error {
+	key := keyOf(a)
+	if !r.index.reserve(a.Spec.PhoneNumberSID, key) {
+		return again()
+	}
+	// Another object may have claimed the number since the guard looked.
+	if err := r.checkOwner(ctx, a); err != nil {
+		r.index.release(a.Spec.PhoneNumberSID, key)
+		return err
+	}
+	base := a.DeepCopy()
+	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)
+	if len(intent) > 0 {
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, string(a.UID)+" "+strings.Join(intent, " "))
+	}
+	if err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
+		r.index.release(a.Spec.PhoneNumberSID, key)
+		return fmt.Errorf("adding the finalizer: %w", err)
+	}
+	r.index.wrote(a)
+	return nil
+}
+
+// recordIntent has status say what is about to be assigned. Its optimistic lock shows
+// that the object is current.
+func (r *AssignmentReconciler) recordIntent(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding) error {
+	err := r.patchStatus(ctx, a, statusFor(a, f, verdictOn(a, f.plan), time.Now()))
+	if apierrors.IsNotFound(err) {
+		return again()
+	} else if err != nil {
+		return fmt.Errorf("recording what is about to be assigned: %w", err)
+	}
+	return nil
+}
+
+// checkCurrent reads the object's version from the API server: nothing is written to
+// Twilio for a spec, policy or record that has changed since it was cached.
+func (r *AssignmentReconciler) checkCurrent(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
+	current := &metav1.PartialObjectMetadata{}
+	current.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(assignmentKind))
+	if err := r.live.Get(ctx, keyOf(a), current); apierrors.IsNotFound(err) {
+		return again()
+	} else if err != nil {
+		return fmt.Errorf("checking that the object is current: %w", err)
+	}
+	if current.UID != a.UID || current.ResourceVersion != a.ResourceVersion {
+		return again()
+	}
+	return nil
+}
+
+// recordOf is what is known of the object's add-ons: its status, what could not be
+// written to it, or before the first status what was about to be assigned.
+func (r *AssignmentReconciler) recordOf(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
+	if addOns, ok := r.unrecorded.recall(a.UID); ok {
+		return addOns
+	}
+	if a.Status.ObservedGeneration < 0 {
+		return intended(a)
+	}
+	return a.Status.AddOns
+}
+
+// intended reads what addFinalizer wrote down. It names the object's UID, so that a copy
+// of the object does not take what the original assigned for its own.
+func intended(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
+	sids, own := strings.CutPrefix(a.Annotations[v1alpha1.AnnotationAssigning], string(a.UID)+" ")
+	if !own {
+		return nil
+	}
+	var records []v1alpha1.AddOnStatus
+	for sid := range strings.FieldsSeq(sids) {
+		records = append(records, v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated})
+	}
+	return records
+}
