@@ -13,6 +13,7 @@
 //	plan     the difference, as data
 //	claim    the finalizer, persisted before anything is written to Twilio
 //	apply    assign what is missing, then unassign what is too much
+//	verdict  what it came to, as status is to say it, as data
 //	report   one status write if anything changed, an event if something happened
 //
 // An object that is being deleted goes through finalize in place of connect to apply.
@@ -20,17 +21,13 @@ package controllers
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
@@ -227,27 +224,4 @@ func isReconciling(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
 
 func keyOf(a *v1alpha1.PhoneNumberAddOnAssignment) types.NamespacedName {
 	return types.NamespacedName{Namespace: a.Namespace, Name: a.Name}
-}
-
-// release takes the finalizer away, whatever else changed on the object meanwhile.
-func (r *AssignmentReconciler) release(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
-	for {
-		base := a.DeepCopy()
-		controllerutil.RemoveFinalizer(a, v1alpha1.FinalizerUnassign)
-		err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
-		if !apierrors.IsConflict(err) {
-			if client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("removing the finalizer: %w", err)
-			}
-			return nil
-		}
-		current := &v1alpha1.PhoneNumberAddOnAssignment{}
-		if err := r.live.Get(ctx, keyOf(a), current); err != nil || current.UID != base.UID {
-			return client.IgnoreNotFound(err)
-		}
-		if !slices.Equal(current.Spec.AddOnSIDs, base.Spec.AddOnSIDs) {
-			return again()
-		}
-		*a = *current
-	}
 }

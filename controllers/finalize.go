@@ -5,9 +5,13 @@ package controllers
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -139,4 +143,27 @@ func blocked(err error) error {
 		return err
 	}
 	return halted(v1alpha1.ReasonDeletionBlocked, "The add-ons cannot be unassigned (%s): %s %s", v.reason, v.message, retainAdvice)
+}
+
+// release takes the finalizer away, whatever else changed on the object meanwhile.
+func (r *AssignmentReconciler) release(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
+	for {
+		base := a.DeepCopy()
+		controllerutil.RemoveFinalizer(a, v1alpha1.FinalizerUnassign)
+		err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+		if !apierrors.IsConflict(err) {
+			if client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("removing the finalizer: %w", err)
+			}
+			return nil
+		}
+		current := &v1alpha1.PhoneNumberAddOnAssignment{}
+		if err := r.live.Get(ctx, keyOf(a), current); err != nil || current.UID != base.UID {
+			return client.IgnoreNotFound(err)
+		}
+		if !slices.Equal(current.Spec.AddOnSIDs, base.Spec.AddOnSIDs) {
+			return again()
+		}
+		*a = *current
+	}
 }
