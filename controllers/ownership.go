@@ -24,21 +24,18 @@ import (
 type claimant struct {
 	key     types.NamespacedName
 	created time.Time
-	// incumbent: it holds the number, or is about to, and has not itself reported that the
-	// number is another's or not its account's.
+	// incumbent: it has claimed the number, or is about to, and has not itself reported
+	// that the number is another's or not its account's.
 	incumbent bool
 	// absent: its account is known not to have the number.
 	absent bool
-	// hindered: it has claimed nothing, and its account is another one, which does not work.
-	hindered bool
 
 	object *v1alpha1.PhoneNumberAddOnAssignment
 }
 
 // ownerOf picks the one object that may act on a number: objects whose account
 // has the number before those whose account is known not to, then the
-// incumbent, then those that are not hindered, then the oldest, then by namespace and
-// name. Nil if there is no claimant.
+// incumbent, then the oldest, then by namespace and name. Nil if there is no claimant.
 func ownerOf(claimants []claimant) *claimant {
 	if len(claimants) == 0 {
 		return nil
@@ -47,7 +44,6 @@ func ownerOf(claimants []claimant) *claimant {
 		return cmp.Or(
 			falseFirst(a.absent, b.absent),
 			falseFirst(!a.incumbent, !b.incumbent),
-			falseFirst(a.hindered, b.hindered),
 			a.created.Compare(b.created),
 			strings.Compare(a.key.Namespace, b.key.Namespace),
 			strings.Compare(a.key.Name, b.key.Name),
@@ -67,10 +63,10 @@ func falseFirst(a, b bool) int {
 	}
 }
 
-// holds says whether an object has claimed its number. A finalizer without any status
-// is no proof: whoever creates an object can set it.
+// holds says whether an object has claimed its number. The finalizer alone is no proof,
+// for whoever may edit an object can set it; that the number was read is in status.
 func holds(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
-	return controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) && a.Status.ObservedGeneration >= 0
+	return controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) && a.Status.AccountSID != ""
 }
 
 // claimantFor reduces an object to its claim. reserved says that this process has
@@ -86,25 +82,24 @@ func claimantFor(a *v1alpha1.PhoneNumberAddOnAssignment, reserved bool) claimant
 		lost := ready.Reason == v1alpha1.ReasonPhoneNumberConflict
 		c.absent = ready.Reason == v1alpha1.ReasonPhoneNumberNotFound
 		c.incumbent = c.incumbent && !c.absent && !lost
-		c.hindered = !c.incumbent && yields(ready.Reason)
 	}
 	return c
 }
 
-// yields says whether an object that reports this may have to let another one go first.
-func yields(reason string) bool {
-	return reason != v1alpha1.ReasonPhoneNumberConflict && (stalled(reason) || transient(reason))
-}
-
 // claimants lists the admitted objects that name the number of a, a itself
 // included if it is admitted. An object that is being deleted and holds nothing
-// claims nothing.
+// claims nothing; nor does one that has yet to find the number in another Twilio
+// account, for a number is in one account only.
 func (r *AssignmentReconciler) claimants(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) ([]claimant, error) {
+	home, err := r.homeOf(ctx, a)
+	if err != nil {
+		return nil, err
+	}
 	keys, reserved := r.index.claims(a.Spec.PhoneNumberSID)
 	claims := make([]claimant, 0, len(keys))
 	for _, key := range keys {
 		other := a
-		if key.Namespace != a.Namespace || key.Name != a.Name {
+		if key != keyOf(a) {
 			other = &v1alpha1.PhoneNumberAddOnAssignment{}
 			if err := r.Get(ctx, key, other); apierrors.IsNotFound(err) {
 				continue
@@ -115,17 +110,27 @@ func (r *AssignmentReconciler) claimants(ctx context.Context, a *v1alpha1.PhoneN
 		if !other.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(other, v1alpha1.FinalizerUnassign) {
 			continue
 		}
-		_, err := r.accountOf(ctx, other)
+		account, err := r.accountOf(ctx, other)
 		if asHalt(err) != nil {
-			continue // not admitted
+			continue // its account does not exist, or does not admit its namespace
 		} else if err != nil {
 			return nil, err
 		}
-		claim := claimantFor(other, key == reserved)
-		claim.hindered = claim.hindered && other.Spec.AccountRef != a.Spec.AccountRef
-		claims = append(claims, claim)
+		if found := other.Status.AccountSID == account.Spec.AccountSID; found || account.Spec.AccountSID == home {
+			claims = append(claims, claimantFor(other, key == reserved))
+		}
 	}
 	return claims, nil
+}
+
+// homeOf is the Twilio account in which an object looks for its number, or where it last
+// found it.
+func (r *AssignmentReconciler) homeOf(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (v1alpha1.AccountSID, error) {
+	account, err := r.accountOf(ctx, a)
+	if err != nil {
+		return a.Status.AccountSID, ignoreHalt(err)
+	}
+	return account.Spec.AccountSID, nil
 }
 
 // checkOwner halts the pass of an object that does not own its number.

@@ -165,10 +165,6 @@ func TestOwnerOf(t *testing.T) {
 		"by name":                       {[]claimant{{key: key("b"), created: at(1)}, {key: key("a"), created: at(1)}}, "a"},
 		"not one whose account lacks the number": {[]claimant{
 			{key: key("absent"), created: at(1), absent: true}, {key: key("there"), created: at(2)}}, "there"},
-		"not one whose account does not work": {[]claimant{
-			{key: key("hindered"), created: at(1), hindered: true}, {key: key("works"), created: at(2)}}, "works"},
-		"the incumbent, though its account does not work": {[]claimant{
-			{key: key("young"), created: at(2)}, {key: key("incumbent"), created: at(1), incumbent: true}}, "incumbent"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -182,39 +178,35 @@ func TestOwnerOf(t *testing.T) {
 	}
 }
 
-// The claim of an object follows from what was written to it.
+// The claim of an object follows from what was written to it, by the operator alone.
 func TestClaimantFor(t *testing.T) {
-	object := func(finalizers []string, observed int64, reason string, ready metav1.ConditionStatus) *assignment {
-		a := &assignment{ObjectMeta: metav1.ObjectMeta{Finalizers: finalizers}}
-		a.Status.ObservedGeneration = observed
-		if reason != "" {
-			a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready, Reason: reason}}
-		}
-		return a
-	}
 	held := []string{v1alpha1.FinalizerUnassign}
-	type claim struct{ incumbent, absent, hindered bool }
+	type claim struct{ incumbent, absent bool }
 	cases := map[string]struct {
-		object   *assignment
-		reserved bool
-		want     claim
+		finalizers []string
+		account    v1alpha1.AccountSID // where the number was read, as status says
+		reason     string
+		reserved   bool
+		want       claim
 	}{
-		"new":                            {object(nil, -1, "", ""), false, claim{}},
-		"about to claim":                 {object(nil, -1, "", ""), true, claim{incumbent: true}},
-		"finalizer set by its creator":   {object(held, -1, "", ""), false, claim{}},
-		"synced":                         {object(held, 1, v1alpha1.ReasonSynced, metav1.ConditionTrue), false, claim{incumbent: true}},
-		"in trouble, but holds it":       {object(held, 1, v1alpha1.ReasonCredentialsInvalid, metav1.ConditionFalse), false, claim{incumbent: true}},
-		"in trouble, and holds nothing":  {object(nil, 1, v1alpha1.ReasonCredentialsInvalid, metav1.ConditionFalse), false, claim{hindered: true}},
-		"cannot reach Twilio":            {object(nil, 1, v1alpha1.ReasonTwilioUnavailable, metav1.ConditionFalse), false, claim{hindered: true}},
-		"working, and holds nothing":     {object(nil, 1, v1alpha1.ReasonProgressing, metav1.ConditionFalse), false, claim{}},
-		"told of a conflict":             {object(held, 1, v1alpha1.ReasonPhoneNumberConflict, metav1.ConditionFalse), false, claim{}},
-		"its account lacks the number":   {object(held, 1, v1alpha1.ReasonPhoneNumberNotFound, metav1.ConditionFalse), false, claim{absent: true, hindered: true}},
-		"observes, and so holds nothing": {object(nil, 1, v1alpha1.ReasonObserved, metav1.ConditionTrue), false, claim{}},
+		"new":                          {nil, "", "", false, claim{}},
+		"about to claim":               {nil, "", "", true, claim{incumbent: true}},
+		"finalizer set by its creator": {held, "", v1alpha1.ReasonSuspended, false, claim{}},
+		"synced":                       {held, "AC", v1alpha1.ReasonSynced, false, claim{incumbent: true}},
+		"in trouble, but holds it":     {held, "AC", v1alpha1.ReasonCredentialsInvalid, false, claim{incumbent: true}},
+		"told of a conflict":           {held, "AC", v1alpha1.ReasonPhoneNumberConflict, false, claim{}},
+		"its account lacks the number": {held, "AC", v1alpha1.ReasonPhoneNumberNotFound, false, claim{absent: true}},
+		"observes":                     {nil, "AC", v1alpha1.ReasonObserved, false, claim{}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := claimantFor(c.object, c.reserved)
-			if diff := cmp.Diff(c.want, claim{got.incumbent, got.absent, got.hindered}, cmp.AllowUnexported(claim{})); diff != "" {
+			a := &assignment{ObjectMeta: metav1.ObjectMeta{Finalizers: c.finalizers}}
+			a.Status.AccountSID = c.account
+			if c.reason != "" {
+				a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: c.reason, Status: statusOf(ready(c.reason))}}
+			}
+			got := claimantFor(a, c.reserved)
+			if diff := cmp.Diff(c.want, claim{got.incumbent, got.absent}, cmp.AllowUnexported(claim{})); diff != "" {
 				t.Errorf("the claim (-want +got):\n%s", diff)
 			}
 		})

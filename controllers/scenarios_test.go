@@ -563,8 +563,14 @@ func TestPresetFinalizerMakesNoOwner(t *testing.T) {
 	pn := w.number()
 	owner := w.assignment("owner", pn, []int{0}, observe)
 	awaitReason(t, owner, v1alpha1.ReasonObserved)
-	rival := w.assignment("rival", pn, []int{3}, func(a *assignment) { a.Finalizers = []string{v1alpha1.FinalizerUnassign} })
+	rival := w.assignment("rival", pn, []int{3}, func(a *assignment) {
+		a.Finalizers, a.Spec.Suspend = []string{v1alpha1.FinalizerUnassign}, true
+	})
+	awaitReason(t, rival, v1alpha1.ReasonSuspended)
+	update(t, rival, func(a *assignment) { a.Spec.Suspend = false })
 	awaitReason(t, rival, v1alpha1.ReasonPhoneNumberConflict)
+	request(t, owner)
+	awaitReason(t, owner, v1alpha1.ReasonObserved)
 	w.awaitAssigned(pn)
 	remove(t, rival)
 	awaitGone(t, rival)
