@@ -54,6 +54,7 @@ type options struct {
 	metricsAddress      string
 	secureMetrics       bool
 	probeAddress        string
+	pprofAddress        string
 	operatorNamespace   string
 	workers             int
 	allowInsecureTwilio bool
@@ -70,6 +71,8 @@ func (o *options) bind(flags *flag.FlagSet) {
 		"Serve metrics over TLS, and only to those whom the API server authenticates and authorizes.")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081",
 		"The address that serves /healthz and /readyz.")
+	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0",
+		"The address that serves profiles of the process to whoever reaches it; 0 serves none.")
 	flags.StringVar(&o.operatorNamespace, "operator-namespace", os.Getenv("POD_NAMESPACE"),
 		"The namespace of the credential Secrets and of the leader's lease. Default: $POD_NAMESPACE.")
 	flags.IntVar(&o.workers, "max-concurrent-reconciles", 64,
@@ -158,6 +161,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 		Client:                        client.Options{FieldOwner: name, FieldValidation: "Strict"},
 		Metrics:                       serving,
 		HealthProbeBindAddress:        o.probeAddress,
+		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              name + ".twilio-operator.dev",
 		LeaderElectionNamespace:       o.operatorNamespace,
