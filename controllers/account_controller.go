@@ -92,10 +92,8 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 func (r *AccountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAccount) (released bool, err error) {
 	base := account.DeepCopy()
 	deleting := !account.DeletionTimestamp.IsZero()
-	if deleting {
-		if used, err := r.inUse(ctx, account.Name); used || err != nil {
-			return false, err
-		}
+	if deleting && r.assignments.index.references(account.Name) > 0 {
+		return false, nil
 	}
 	edit := controllerutil.AddFinalizer
 	if deleting {
@@ -111,29 +109,6 @@ func (r *AccountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAc
 		return deleting, fmt.Errorf("changing the finalizer: %w", err)
 	}
 	return deleting, nil
-}
-
-// inUse says whether an assignment refers to the account. That none does is believed
-// only from the API server: just after a start the index does not know all of them.
-func (r *AccountReconciler) inUse(ctx context.Context, account string) (bool, error) {
-	if r.assignments.index.references(account) > 0 {
-		return true, nil
-	}
-	page := client.ListOptions{Limit: 500}
-	for {
-		var assignments v1alpha1.PhoneNumberAddOnAssignmentList
-		if err := r.assignments.live.List(ctx, &assignments, &page); err != nil {
-			return false, fmt.Errorf("looking for assignments that refer to the account: %w", err)
-		}
-		for i := range assignments.Items {
-			if assignments.Items[i].Spec.AccountRef.Name == account {
-				return true, nil
-			}
-		}
-		if page.Continue = assignments.Continue; page.Continue == "" {
-			return false, nil
-		}
-	}
 }
 
 // check opens the account's connection and has Twilio accept its credential, unless
@@ -225,13 +200,15 @@ func (r *AccountReconciler) count(account *v1alpha1.TwilioAccount, conn *connect
 	}
 }
 
-// SetupWithManager has the manager run the reconciler.
+// SetupWithManager has the manager run the reconciler. No account is looked at before
+// every object is known: one in use would be taken for unused, and let go.
 func (r *AccountReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("account").
 		WatchesRawSource(r.assignments.accounts).
+		WatchesRawSource(whenFilled{r.assignments.index}).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
 		WatchesRawSource(source.Kind(mgr.GetCache(), secret, handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
 		Complete(r)

@@ -53,6 +53,8 @@ type index struct {
 	started time.Time
 	// working is when the first pass asked, which on a standby is long after it started.
 	working time.Duration
+	// filled is closed once the index knows every object of the initial listing.
+	filled  chan struct{}
 	entries map[types.NamespacedName]*entry
 	// numbers holds the first object of a number; shared those of a number that
 	// several name.
@@ -67,6 +69,7 @@ type index struct {
 func newIndex() *index {
 	return &index{
 		started:  time.Now(),
+		filled:   make(chan struct{}),
 		entries:  map[types.NamespacedName]*entry{},
 		numbers:  map[number]types.NamespacedName{},
 		shared:   map[number][]types.NamespacedName{},

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -643,12 +642,6 @@ func TestAccountStatusAndHold(t *testing.T) {
 		message := account.Status.Conditions[0].Message
 		return strings.Contains(message, "held"), message
 	})
-	// Just after a start the index knows nothing. That lets no account go.
-	starting := NewAccountReconciler(NewAssignmentReconciler(s.client, s.client, nil,
-		NewConnections(s.client, s.client, ConnectionOptions{}), NewMetrics(prometheus.NewRegistry())))
-	if released, err := starting.hold(t.Context(), account); released || err != nil {
-		t.Errorf("with an empty index the account is released: %t (%v)", released, err)
-	}
 	// An account that is being deleted still serves what refers to it.
 	remove(t, a)
 	awaitGone(t, a)

@@ -5,7 +5,9 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,10 +42,46 @@ func (r *AssignmentReconciler) SetupWithManager(mgr ctrl.Manager, workers int) e
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstBackoff, longestBackoff),
 		}).
 		WatchesRawSource(r.queue).
-		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, assignmentEvents{r})).
+		WatchesRawSource(r.filling(source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, assignmentEvents{r}))).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
 		WatchesRawSource(source.Kind(mgr.GetCache(), namespace, r.namespaceEvents())).
 		Complete(r)
+}
+
+// filling is the source that fills the index, which says when it has.
+type filling struct {
+	source.SyncingSource
+	filled func()
+}
+
+// filling marks the index as filled once the source has delivered the initial listing.
+func (r *AssignmentReconciler) filling(from source.SyncingSource) filling {
+	return filling{SyncingSource: from, filled: sync.OnceFunc(func() { close(r.index.filled) })}
+}
+
+// WaitForSync waits for the end of the initial listing.
+func (f filling) WaitForSync(ctx context.Context) error {
+	err := f.SyncingSource.WaitForSync(ctx)
+	if err == nil {
+		f.filled()
+	}
+	return err
+}
+
+// whenFilled is a source without events that has a controller wait for the index.
+type whenFilled struct{ index *index }
+
+// Start does nothing.
+func (whenFilled) Start(context.Context, requests) error { return nil }
+
+// WaitForSync waits until the index knows every object.
+func (w whenFilled) WaitForSync(ctx context.Context) error {
+	select {
+	case <-w.index.filled:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the index of the objects: %w", ctx.Err())
+	}
 }
 
 // assignmentEvents keeps the index and queues what an event concerns: the object, the
