@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"maps"
+	"slices"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,6 +42,7 @@ func slimAssignment(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
+	a.TypeMeta = metav1.TypeMeta{} // the client sets it on what it hands out
 	a.ManagedFields, a.Labels, a.OwnerReferences = nil, nil, nil
 	maps.DeleteFunc(a.Annotations, func(key, _ string) bool {
 		return key != v1alpha1.AnnotationReconcileRequestedAt && (key != v1alpha1.AnnotationAssigning || a.Status.ObservedGeneration >= 0)
@@ -49,6 +51,7 @@ func slimAssignment(object any) (any, error) {
 		a.Annotations = nil
 	}
 	share(&a.Namespace)
+	a.Finalizers, a.Spec.AddOnSIDs = exact(a.Finalizers), exact(a.Spec.AddOnSIDs)
 	for i := range a.Finalizers {
 		share(&a.Finalizers[i])
 	}
@@ -65,6 +68,7 @@ func slimAssignment(object any) (any, error) {
 func slimStatus(status *v1alpha1.PhoneNumberAddOnAssignmentStatus) {
 	share(&status.AccountSID)
 	share(&status.Synced)
+	status.AddOns, status.Conditions = exact(status.AddOns), exact(status.Conditions)
 	for i := range status.AddOns {
 		s := &status.AddOns[i]
 		share(&s.SID)
@@ -75,6 +79,9 @@ func slimStatus(status *v1alpha1.PhoneNumberAddOnAssignmentStatus) {
 		share(&s.FriendlyName)
 		share(&s.Description)
 		share(&s.Message)
+		if i > 0 && s.DateUpdated.Equal(status.AddOns[i-1].DateUpdated) {
+			s.DateUpdated = status.AddOns[i-1].DateUpdated
+		}
 	}
 	for i := range status.Conditions {
 		c := &status.Conditions[i]
@@ -88,6 +95,15 @@ func slimStatus(status *v1alpha1.PhoneNumberAddOnAssignmentStatus) {
 // share makes equal strings one; it goes when its last user does.
 func share[S ~string](s *S) {
 	*s = S(unique.Make(string(*s)).Value())
+}
+
+// exact is a slice without the room that decoding leaves at its end, which in a status
+// is as large as what it holds.
+func exact[S ~[]E, E any](s S) S {
+	if len(s) == cap(s) {
+		return s
+	}
+	return slices.Clone(s)
 }
 
 // slimMetadata keeps the names and labels of an object.

@@ -1,0 +1,81 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+)
+
+// syncedObject is an object as the API server sends it, with three add-ons on its number.
+const syncedObject = `{
+"apiVersion":"addons.twilio-operator.dev/v1alpha1","kind":"PhoneNumberAddOnAssignment",
+"metadata":{"name":"line-%07[1]d","namespace":"default","uid":"%08[1]x-79b9-4b97-8f4a-7c1500000000",
+ "resourceVersion":"%[1]d","generation":1,"creationTimestamp":"2026-11-24T16:00:00Z",
+ "finalizers":["addons.twilio-operator.dev/unassign"],"labels":{"app":"telephony"},
+ "annotations":{"argocd.argoproj.io/tracking-id":"telephony:line-%07[1]d"},
+ "managedFields":[{"manager":"twilio-addon-operator","operation":"Update","apiVersion":"addons.twilio-operator.dev/v1alpha1",
+  "time":"2026-11-24T16:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:status":{"f:addOns":{},"f:conditions":{}}}}]},
+"spec":{"phoneNumberSID":"PN%032[1]x","accountRef":{"name":"default"},"managementPolicy":"Authoritative","deletionPolicy":"Delete",
+ "addOnSIDs":["XE00000000000000000000000000000065","XE00000000000000000000000000000066","XE00000000000000000000000000000067"]},
+"status":{"observedGeneration":1,"accountSID":"AC00000000000000000000000000000001","phoneNumber":"+1%010[1]d","synced":"3/3",
+ "conditions":[
+  {"type":"Ready","status":"True","reason":"Synced","message":"Assigned: 3, as listed.","observedGeneration":1,"lastTransitionTime":"2026-11-24T16:00:00Z"},
+  {"type":"InSync","status":"True","reason":"Matches","message":"The number carries what is listed.","observedGeneration":1,"lastTransitionTime":"2026-11-24T16:00:00Z"}],
+ "addOns":[
+  {"sid":"XE00000000000000000000000000000065","state":"Assigned","ownership":"Created","uniqueName":"add_on_101","friendlyName":"Add-on 101","description":"Does what it says.","dateUpdated":"2026-11-24T16:00:00Z"},
+  {"sid":"XE00000000000000000000000000000066","state":"Assigned","ownership":"Created","uniqueName":"add_on_102","friendlyName":"Add-on 102","description":"Does what it says.","dateUpdated":"2026-11-24T16:00:00Z"},
+  {"sid":"XE00000000000000000000000000000067","state":"Assigned","ownership":"Created","uniqueName":"add_on_103","friendlyName":"Add-on 103","description":"Does what it says.","dateUpdated":"2026-11-24T16:00:00Z"}]}}`
+
+// An object costs no more than a small container can bear 100,000 of: in the cache, in
+// the index and, waiting for its next check, in the queue.
+func TestMemoryOfAnObject(t *testing.T) {
+	const objects, bound = 10_000, 1900
+	store, x := cache.NewStore(cache.MetaNamespaceKeyFunc), newIndex()
+	q := priorityqueue.New[reconcile.Request]("memory")
+	defer q.ShutDown()
+	before := liveHeap()
+	for i := range objects {
+		a := &v1alpha1.PhoneNumberAddOnAssignment{}
+		if err := json.Unmarshal(fmt.Appendf(nil, syncedObject, i), a); err != nil {
+			t.Fatal(err)
+		}
+		slim, err := slimAssignment(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Add(slim); err != nil {
+			t.Fatal(err)
+		}
+		x.put(a)
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(background), After: time.Hour}, reconcile.Request{NamespacedName: keyOf(a)})
+	}
+	each := float64(liveHeap()-before) / objects
+	t.Logf("%.0f bytes an object", each)
+	if each > bound {
+		t.Errorf("an object takes %.0f bytes, more than %.0f", each, bound)
+	}
+	runtime.KeepAlive(store)
+	runtime.KeepAlive(x)
+	runtime.KeepAlive(q)
+}
+
+// liveHeap is what is in use after a collection. Interned strings and buffers that
+// nobody uses go in the second.
+func liveHeap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
