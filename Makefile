@@ -37,6 +37,11 @@ demo: build ## Watch the operator work on a real API server and a simulated Twil
 	@$(GOBUILD) "compiling the demo" . ./hack/demo -trimpath=false -o $(abspath $(BIN)/demo)
 	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" exec $(BIN)/demo $(ARGS)
 
+.PHONY: bench
+bench: build ## Measure the operator against what is possible at best (QUICK=1 for two minutes; ARGS=--scenario=…).
+	@$(GOBUILD) "compiling the bench" . ./hack/bench -trimpath=false -o $(abspath $(BIN)/bench)
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" exec $(BIN)/bench $(if $(QUICK),--quick) $(ARGS)
+
 .PHONY: run
 run: ## Run the manager here against the current kube context (ARGS=… for its flags).
 	go run -ldflags "$(LDFLAGS)" ./cmd/manager $(ARGS)

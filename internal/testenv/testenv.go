@@ -80,6 +80,8 @@ type Env struct {
 	Dir string
 	// Kubeconfig is the administrator's, ManagerKubeconfig the ServiceAccount's.
 	Kubeconfig, ManagerKubeconfig string
+	// Environ is added to the environment of the programs that Run starts.
+	Environ []string
 
 	control *envtest.Environment
 }
@@ -99,6 +101,7 @@ func Start(ctx context.Context) (*Env, error) {
 		CRDDirectoryPaths:        []string{filepath.Join(Root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: startTimeout,
+		ControlPlaneStopTimeout:  startTimeout,
 	}}
 	if e.Config, err = e.control.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), e.Close())
@@ -238,6 +241,7 @@ func (e *Env) Run(name string, args ...string) (*Process, error) {
 	defer func() { _ = log.Close() }()
 	//nolint:noctx // it is stopped by Stop, with a grace that a context does not give
 	p.cmd = exec.Command(filepath.Join(Root(), "bin", name), args...)
+	p.cmd.Env = append(os.Environ(), e.Environ...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// A Ctrl-C is for the caller, which stops its processes in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -280,6 +284,7 @@ type Simulator struct {
 // StartSimulator starts bin/twiliosim on free ports and waits until it answers.
 func (e *Env) StartSimulator(ctx context.Context, args ...string) (*Simulator, error) {
 	file := filepath.Join(e.Dir, "twiliosim.json")
+	_ = os.Remove(file) // that of a simulator before this one
 	p, err := e.Run("twiliosim", append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--addresses-file=" + file}, args...)...)
 	if err != nil {
 		return nil, err
