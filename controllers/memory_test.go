@@ -63,7 +63,7 @@ func TestMemoryOfAnObject(t *testing.T) {
 	each := float64(liveHeap()-before) / objects
 	t.Logf("%.0f bytes an object", each)
 	if each > bound {
-		t.Errorf("an object takes %.0f bytes, more than %.0f", each, bound)
+		t.Errorf("an object takes %.0f bytes, more than %d", each, bound)
 	}
 	runtime.KeepAlive(store)
 	runtime.KeepAlive(x)
