@@ -62,7 +62,20 @@ func slimAssignment(object any) (any, error) {
 		share(&a.Spec.AddOnSIDs[i])
 	}
 	slimStatus(&a.Status)
+	pack(&a.Name, (*string)(&a.UID), &a.ResourceVersion, (*string)(&a.Spec.PhoneNumberSID), &a.Status.PhoneNumber)
 	return a, nil
+}
+
+// pack gives strings that are an object's own one place in memory together.
+func pack(strings ...*string) {
+	var all []byte
+	for _, s := range strings {
+		all = append(all, *s...)
+	}
+	rest := string(all)
+	for _, s := range strings {
+		*s, rest = rest[:len(*s)], rest[len(*s):]
+	}
 }
 
 func slimStatus(status *v1alpha1.PhoneNumberAddOnAssignmentStatus) {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-	"unique"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,22 +27,26 @@ func numberOf(sid v1alpha1.PhoneNumberSID) (n number) {
 	return n
 }
 
-// entry is what the index keeps of one object: what events and metrics ask
-// about all objects, and what only this process knows. 100,000 of them are kept,
-// so it is small; the strings are shared.
+// entry is what the index keeps of one object, beside what the cache knows of it.
+// 100,000 of them are kept, so it is small.
 type entry struct {
-	number  number
-	account unique.Handle[string]
-	reason  unique.Handle[string]
+	// object is the one in the cache; nobody changes it.
+	object *v1alpha1.PhoneNumberAddOnAssignment
 	// written is the resourceVersion of this process's own last write to the object.
 	written uint64
 	// checked is when this process last read the number, zero if it has not.
 	checked time.Duration
-	// failures counts the passes that failed in a row, for the back-off.
-	failures uint8
 	// doubted is when something known to exist was first answered 404, zero if not.
 	doubted time.Duration
+	// due is when the next periodic check is, in nanoseconds of Unix time, zero if none is.
+	due int64
+	// failures counts the passes that failed in a row, for the back-off.
+	failures uint8
 }
+
+func (e *entry) number() number { return numberOf(e.object.Spec.PhoneNumberSID) }
+
+func (e *entry) account() string { return e.object.Spec.AccountRef.Name }
 
 // index knows which object names which number, under which account. It is fed
 // by the events of the cache before a pass can run, and replaces field indexes
@@ -58,12 +61,15 @@ type index struct {
 	entries map[types.NamespacedName]*entry
 	// numbers holds the first object of a number; shared those of a number that
 	// several name.
-	numbers map[number]types.NamespacedName
+	numbers map[number]*entry
 	shared  map[number][]types.NamespacedName
 	// reserved is the object that this process last let claim a number, until the cache
 	// shows it as the incumbent.
 	reserved map[number]types.NamespacedName
 	accounts map[string]int
+	// checks are the periodic checks to come; sooner tells of one before all others.
+	checks checks
+	sooner chan struct{}
 }
 
 func newIndex() *index {
@@ -71,37 +77,37 @@ func newIndex() *index {
 		started:  time.Now(),
 		filled:   make(chan struct{}),
 		entries:  map[types.NamespacedName]*entry{},
-		numbers:  map[number]types.NamespacedName{},
+		numbers:  map[number]*entry{},
 		shared:   map[number][]types.NamespacedName{},
 		reserved: map[number]types.NamespacedName{},
 		accounts: map[string]int{},
+		sooner:   make(chan struct{}, 1),
 	}
 }
 
 // put records an object as the cache now shows it.
 func (x *index) put(a *v1alpha1.PhoneNumberAddOnAssignment) {
 	key := keyOf(a)
-	reason := ""
-	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
-		reason = ready.Reason
-	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.entries[key]
-	if e == nil || e.number != numberOf(a.Spec.PhoneNumberSID) {
+	if e != nil && e.number() != numberOf(a.Spec.PhoneNumberSID) {
 		x.drop(key)
-		e = &entry{number: numberOf(a.Spec.PhoneNumberSID), account: unique.Make("")}
+		e = nil
+	}
+	switch {
+	case e == nil:
+		e = &entry{object: a}
 		x.entries[key] = e
-		x.addClaim(e.number, key)
+		x.addClaim(e, key)
+		x.count(e.account(), 1)
+	case e.account() != a.Spec.AccountRef.Name:
+		x.count(e.account(), -1)
+		x.count(a.Spec.AccountRef.Name, 1)
 	}
-	if account := unique.Make(a.Spec.AccountRef.Name); e.account != account {
-		x.count(e.account.Value(), -1)
-		x.count(account.Value(), 1)
-		e.account = account
-	}
-	e.reason = unique.Make(reason)
-	if x.reserved[e.number] == key && holds(a) {
-		delete(x.reserved, e.number)
+	e.object = a
+	if n := e.number(); x.reserved[n] == key && holds(a) {
+		delete(x.reserved, n)
 	}
 }
 
@@ -118,27 +124,26 @@ func (x *index) drop(key types.NamespacedName) {
 		return
 	}
 	delete(x.entries, key)
-	x.count(e.account.Value(), -1)
-	x.dropClaim(e.number, key)
+	x.count(e.account(), -1)
+	x.dropClaim(e.number(), key)
+	e.due, e.object = 0, nil // it may be among the checks to come for a while
 }
 
 func (x *index) count(account string, delta int) {
-	if account == "" {
-		return
-	}
 	if x.accounts[account] += delta; x.accounts[account] == 0 {
 		delete(x.accounts, account)
 	}
 }
 
-func (x *index) addClaim(n number, key types.NamespacedName) {
+func (x *index) addClaim(e *entry, key types.NamespacedName) {
+	n := e.number()
 	first, taken := x.numbers[n]
 	if !taken {
-		x.numbers[n] = key
+		x.numbers[n] = e
 		return
 	}
 	if len(x.shared[n]) == 0 {
-		x.shared[n] = []types.NamespacedName{first}
+		x.shared[n] = []types.NamespacedName{keyOf(first.object)}
 	}
 	x.shared[n] = append(x.shared[n], key)
 }
@@ -154,10 +159,10 @@ func (x *index) dropClaim(n number, key types.NamespacedName) {
 		delete(x.numbers, n)
 	case 1:
 		delete(x.shared, n)
-		x.numbers[n] = rest[0]
+		x.numbers[n] = x.entries[rest[0]]
 	default:
 		x.shared[n] = rest
-		x.numbers[n] = rest[0]
+		x.numbers[n] = x.entries[rest[0]]
 	}
 }
 
@@ -176,7 +181,7 @@ func (x *index) claims(sid v1alpha1.PhoneNumberSID) (keys []types.NamespacedName
 	n := numberOf(sid)
 	if keys = slices.Clone(x.shared[n]); len(keys) == 0 {
 		if only, ok := x.numbers[n]; ok {
-			keys = append(keys, only)
+			keys = append(keys, keyOf(only.object))
 		}
 	}
 	return keys, x.reserved[n]
@@ -305,7 +310,7 @@ func (x *index) where(keep func(key types.NamespacedName, account string) bool) 
 	defer x.mu.RUnlock()
 	var keys []types.NamespacedName
 	for key, e := range x.entries {
-		if keep(key, e.account.Value()) {
+		if keep(key, e.account()) {
 			keys = append(keys, key)
 		}
 	}
@@ -321,7 +326,11 @@ func (x *index) tally() map[accountReason]int {
 	defer x.mu.RUnlock()
 	counts := map[accountReason]int{}
 	for _, e := range x.entries {
-		counts[accountReason{e.account.Value(), e.reason.Value()}]++
+		reason := ""
+		if ready := meta.FindStatusCondition(e.object.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+			reason = ready.Reason
+		}
+		counts[accountReason{e.account(), reason}]++
 	}
 	return counts
 }

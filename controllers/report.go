@@ -151,16 +151,19 @@ func (r *AssignmentReconciler) tellTrouble(ctx context.Context, a *v1alpha1.Phon
 // nextVisit says when to look at the object again.
 func (r *AssignmentReconciler) nextVisit(a *v1alpha1.PhoneNumberAddOnAssignment, f finding, v *verdict) ctrl.Result {
 	key := keyOf(a)
+	if ready(v.reason) && v.reason != v1alpha1.ReasonSuspended {
+		if !v.quiet {
+			r.index.succeeded(key)
+		}
+		r.index.checkAt(key, nextPhase(a.UID, resyncInterval(f.account), r.index.checkedAt(key)))
+		return ctrl.Result{}
+	}
+	r.index.checkNoMore(key)
 	switch {
 	case v.parked, v.reason == v1alpha1.ReasonSuspended:
 		return ctrl.Result{}
-	case v.quiet && v.reason == v1alpha1.ReasonSynced:
-		return ctrl.Result{RequeueAfter: v.after, Priority: new(background)}
 	case v.after > 0:
 		return ctrl.Result{RequeueAfter: v.after, Priority: new(normal)}
-	case ready(v.reason):
-		r.index.succeeded(key)
-		return ctrl.Result{RequeueAfter: time.Until(nextPhase(a.UID, resyncInterval(f.account), time.Now())), Priority: new(background)}
 	case stalled(v.reason):
 		return ctrl.Result{RequeueAfter: jitter(resyncInterval(f.account)), Priority: new(background)}
 	default:

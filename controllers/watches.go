@@ -42,6 +42,7 @@ func (r *AssignmentReconciler) SetupWithManager(mgr ctrl.Manager, workers int) e
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstBackoff, longestBackoff),
 		}).
 		WatchesRawSource(r.queue).
+		WatchesRawSource(clock{r.index, r.queue}).
 		WatchesRawSource(r.filling(source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, assignmentEvents{r}))).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
 		WatchesRawSource(source.Kind(mgr.GetCache(), namespace, r.namespaceEvents())).
