@@ -4,10 +4,15 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"io"
 	"strings"
 	"testing"
+	"time"
+
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // Bad flags are refused before a cluster is looked for, in the words of the flags.
@@ -47,5 +52,24 @@ func TestOperatorNamespaceDefaultsToThePod(t *testing.T) {
 	}
 	if err := o.validate(); err != nil || o.operatorNamespace != "phones" {
 		t.Errorf("the namespace is %q (%v), want that of the pod", o.operatorNamespace, err)
+	}
+}
+
+// Every lease duration that the flag admits makes an election that client-go admits.
+func TestElectionTimes(t *testing.T) {
+	for _, lease := range []time.Duration{3 * time.Second, 3500 * time.Millisecond, 15 * time.Second, 10 * time.Minute} {
+		o := options{operatorNamespace: "operators", workers: 1, leaseDuration: lease}
+		if err := o.validate(); err != nil {
+			t.Fatal(err)
+		}
+		renew, retry := electionTimes(lease)
+		_, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+			Lock:          &resourcelock.LeaseLock{LockConfig: resourcelock.ResourceLockConfig{Identity: "test"}},
+			LeaseDuration: lease, RenewDeadline: renew, RetryPeriod: retry,
+			Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: func(context.Context) {}, OnStoppedLeading: func() {}},
+		})
+		if err != nil {
+			t.Errorf("%s: %v", lease, err)
+		}
 	}
 }
