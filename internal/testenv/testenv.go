@@ -103,6 +103,9 @@ func Start(ctx context.Context) (*Env, error) {
 		ControlPlaneStartTimeout: startTimeout,
 		ControlPlaneStopTimeout:  startTimeout,
 	}}
+	if err := e.keepCertificates(); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
 	if e.Config, err = e.control.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), e.Close())
 	}
@@ -233,6 +236,11 @@ type Process struct {
 // Run starts a program of the module's bin folder; its output goes to name.log in Dir.
 // The caller stops it.
 func (e *Env) Run(name string, args ...string) (*Process, error) {
+	return e.RunAs(name, name, args...)
+}
+
+// RunAs is Run for a program that runs more than once: its output goes to name.log.
+func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 	p := &Process{Log: filepath.Join(e.Dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -240,13 +248,13 @@ func (e *Env) Run(name string, args ...string) (*Process, error) {
 	}
 	defer func() { _ = log.Close() }()
 	//nolint:noctx // it is stopped by Stop, with a grace that a context does not give
-	p.cmd = exec.Command(filepath.Join(Root(), "bin", name), args...)
+	p.cmd = exec.Command(filepath.Join(Root(), "bin", program), args...)
 	p.cmd.Env = append(os.Environ(), e.Environ...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// A Ctrl-C is for the caller, which stops its processes in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s (make build compiles it): %w", name, err)
+		return nil, fmt.Errorf("starting %s (make build compiles it): %w", program, err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()

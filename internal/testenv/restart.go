@@ -1,0 +1,84 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// keepCertificates has the API server keep its certificates in a folder of the Env, not
+// in one of its own that goes when it stops: so it can be started again as the same one.
+func (e *Env) keepCertificates() error {
+	dir := filepath.Join(e.Dir, "apiserver")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	e.control.ControlPlane.GetAPIServer().CertDir = dir
+	return nil
+}
+
+// RestartAPIServer stops the API server and starts it again, on the same port and on the
+// same etcd, and waits until it answers.
+func (e *Env) RestartAPIServer(ctx context.Context) error {
+	server := e.control.ControlPlane.GetAPIServer()
+	if err := server.Stop(); err != nil {
+		return fmt.Errorf("stopping the API server: %w", err)
+	}
+	if err := server.Start(); err != nil {
+		return fmt.Errorf("starting the API server again: %w", err)
+	}
+	return Wait(ctx, startTimeout, "the API server answers again", func() error {
+		return e.Client.Get(ctx, client.ObjectKey{Name: Namespace}, &corev1.Namespace{})
+	})
+}
+
+// ManagerKubeconfigFor writes a kubeconfig by which a manager, as its ServiceAccount,
+// reaches the API server through another address, a Proxy's.
+func (e *Env) ManagerKubeconfigFor(ctx context.Context, name, server string) (string, error) {
+	token, err := e.Token(ctx, serviceAccount)
+	if err != nil {
+		return "", err
+	}
+	cfg := clientcmdapi.NewConfig()
+	cfg.Clusters[name] = &clientcmdapi.Cluster{Server: server, InsecureSkipTLSVerify: true}
+	cfg.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token}
+	cfg.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	cfg.CurrentContext = name
+	file := filepath.Join(e.Dir, name+".kubeconfig")
+	return file, clientcmd.WriteToFile(*cfg, file)
+}
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Pause stops a process where it stands, as a machine that hangs does.
+func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Continue lets a paused process go on.
+func (p *Process) Continue() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
+// PID is the id of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Ready waits until the probe at an address says that a manager is ready.
+func (p *Process) Ready(ctx context.Context, probes string, limit time.Duration) error {
+	return Wait(ctx, limit, "the manager is ready", func() error {
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended: %w; see %s", p.err, p.Log)
+		default:
+			return ask(ctx, "http://"+probes+"/readyz")
+		}
+	})
+}

@@ -1,0 +1,243 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+)
+
+// leaseName is the manager's.
+const leaseName = "twilio-addon-operator.twilio-operator.dev"
+
+// lease is how long a leader that died holds its place: the shortest that is allowed.
+const lease = 3 * time.Second
+
+// crashes are what happens to processes.
+func crashes() []action {
+	return []action{
+		{"kill", 6, makeKill},
+		{"restart", 2, makeRestart},
+		{"overlap", 2, makeOverlap},
+		{"api-server-restart", 1, makeAPIServerRestart},
+	}
+}
+
+func makeKill(random *rand.Rand) (string, func(context.Context, *run) error) {
+	down := time.Duration(random.IntN(1500)) * time.Millisecond
+	return fmt.Sprintf("kill the manager (SIGKILL) and start it again after %s", down), func(_ context.Context, r *run) error {
+		r.crew.kill(down)
+		return nil
+	}
+}
+
+func makeRestart(*rand.Rand) (string, func(context.Context, *run) error) {
+	return "stop the manager (SIGTERM) and start it again", func(_ context.Context, r *run) error {
+		r.crew.restart()
+		return nil
+	}
+}
+
+func makeOverlap(random *rand.Rand) (string, func(context.Context, *run) error) {
+	wait := time.Duration(random.IntN(600)) * time.Millisecond
+	return fmt.Sprintf("the leader stands still (SIGSTOP) until a standby has taken its lease, goes on %s later", wait), func(ctx context.Context, r *run) error {
+		return r.crew.overlap(ctx, wait)
+	}
+}
+
+func makeAPIServerRestart(*rand.Rand) (string, func(context.Context, *run) error) {
+	return "the API server restarts", func(ctx context.Context, r *run) error {
+		began := time.Now()
+		err := r.env.RestartAPIServer(ctx)
+		r.count("API server restarts")
+		r.events.stale(began, time.Now())
+		return err
+	}
+}
+
+// crew keeps one manager running, as a kubelet would, and another one for a change of
+// leader.
+type crew struct {
+	env   *testenv.Env
+	proxy *testenv.Proxy
+	// count is told of what happened to managers.
+	count func(what string)
+
+	mu      sync.Mutex
+	members []*member // every one there ever was
+	current *member
+	closed  bool
+	// broken is the first error by which no manager could be started.
+	broken error
+	watch  sync.WaitGroup
+}
+
+// member is one process of the manager.
+type member struct {
+	name, probes, metrics string
+	process               *testenv.Process
+	hangUp                func()
+	began, ended          time.Time
+	// expected: its end is our doing, so nobody starts another one for it.
+	expected bool
+	pauses   []span
+}
+
+// start starts another manager and makes it the current one. The caller holds the lock.
+func (c *crew) start() {
+	m, err := c.launch(fmt.Sprintf("manager-%d", len(c.members)+1))
+	if err != nil {
+		c.broken = errors.Join(c.broken, err)
+		return
+	}
+	c.members = append(c.members, m)
+	c.current = m
+	c.watch.Go(func() { c.replace(m) })
+}
+
+// launch starts a process of the manager, before the proxy.
+func (c *crew) launch(name string) (*member, error) {
+	ctx := context.Background()
+	url, hangUp, err := c.proxy.Listen(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := c.env.ManagerKubeconfigFor(ctx, name, url)
+	if err != nil {
+		return nil, err
+	}
+	m := &member{name: name, hangUp: hangUp, began: time.Now()}
+	if m.probes, err = testenv.FreeAddress(ctx); err != nil {
+		return nil, err
+	}
+	if m.metrics, err = testenv.FreeAddress(ctx); err != nil {
+		return nil, err
+	}
+	m.process, err = c.env.RunAs(name, "manager",
+		"--kubeconfig="+kubeconfig, "--operator-namespace="+testenv.Namespace,
+		"--health-probe-bind-address="+m.probes,
+		"--metrics-bind-address="+m.metrics, "--metrics-secure=false",
+		"--leader-elect", "--leader-elect-lease-duration="+lease.String(),
+		"--zap-log-level=debug")
+	return m, err
+}
+
+// replace waits for a member's end, and starts another if nobody meant it to end.
+func (c *crew) replace(m *member) {
+	<-m.process.Done()
+	m.hangUp()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.ended = time.Now()
+	if m.expected || c.closed || c.current != m {
+		return
+	}
+	c.count("managers that ended by themselves")
+	c.mu.Unlock()
+	time.Sleep(300 * time.Millisecond) // as a kubelet waits
+	c.mu.Lock()
+	if !c.closed && c.current == m {
+		c.start()
+	}
+}
+
+// kill ends the current manager at once, and starts another after a while.
+func (c *crew) kill(down time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current.expected = true
+	_ = c.current.process.Kill()
+	c.count("kills")
+	c.mu.Unlock()
+	time.Sleep(down)
+	c.mu.Lock()
+	c.start()
+}
+
+// restart stops the current manager as a rollout does, and starts another.
+func (c *crew) restart() {
+	c.mu.Lock()
+	m := c.current
+	m.expected = true
+	c.mu.Unlock()
+	_ = m.process.Stop() // it may have ended by itself, or not in grace: either is allowed here
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count("restarts")
+	c.start()
+}
+
+// overlap has the current manager stand still until another has taken its lease.
+func (c *crew) overlap(ctx context.Context, wait time.Duration) error {
+	c.mu.Lock()
+	old := c.current
+	old.expected = true
+	c.start()
+	standby := c.current
+	c.mu.Unlock()
+	if old == standby {
+		return c.broken
+	}
+	_ = standby.process.Ready(ctx, standby.probes, 10*time.Second) // under faults it may never be
+	before := c.holder(ctx)
+	began := time.Now()
+	if err := old.process.Pause(); err != nil {
+		return nil //nolint:nilerr // it ended by itself meanwhile
+	}
+	_ = testenv.Wait(ctx, 5*lease, "the lease changes hands", func() error {
+		if c.holder(ctx) == before {
+			return errors.New("it has not")
+		}
+		return nil
+	})
+	time.Sleep(wait)
+	err := old.process.Continue()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old.pauses = append(old.pauses, span{began, time.Now()})
+	c.count("overlaps")
+	return err
+}
+
+func (c *crew) holder(ctx context.Context) string {
+	var l coordinationv1.Lease
+	if err := c.env.Client.Get(ctx, client.ObjectKey{Namespace: testenv.Namespace, Name: leaseName}, &l); err != nil || l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+// settle waits until the current manager is ready, and stops every other one.
+func (c *crew) settle(ctx context.Context) error {
+	c.mu.Lock()
+	current := c.current
+	others := c.members[:len(c.members)-1]
+	c.mu.Unlock()
+	for _, m := range others {
+		_ = m.process.Kill()
+	}
+	return current.process.Ready(ctx, current.probes, time.Minute)
+}
+
+// close ends every manager.
+func (c *crew) close() {
+	c.mu.Lock()
+	c.closed = true
+	members := c.members
+	c.mu.Unlock()
+	for _, m := range members {
+		m.expected = true
+		_ = m.process.Kill()
+	}
+	c.watch.Wait()
+}

@@ -1,0 +1,280 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
+)
+
+// receipt is how much later than a write its event may be seen here.
+const receipt = 250 * time.Millisecond
+
+// recorder notes all that happens in a run, for the model to judge it afterwards: every
+// version of every object as a watch of its own sees it, and what the steps did.
+type recorder struct {
+	mu       sync.Mutex
+	sighted  []sighting
+	began    map[string]time.Time    // when a write of ours began, by the version it made
+	deletion map[types.UID]time.Time // when a deletion of ours began
+	force    map[types.UID]time.Time
+	rooms    []room
+	spans    []span
+	calls    []call
+}
+
+// sighting is one event of the watch.
+type sighting struct {
+	at         time.Time
+	assignment *v1alpha1.PhoneNumberAddOnAssignment
+	account    *v1alpha1.TwilioAccount
+	gone       bool
+}
+
+func newRecorder() *recorder {
+	return &recorder{began: map[string]time.Time{}, deletion: map[types.UID]time.Time{}, force: map[types.UID]time.Time{}}
+}
+
+func (e *recorder) wrote(_ types.UID, version string, began time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.began[version] = began
+}
+
+func (e *recorder) deleted(uid types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.deletion[uid]; !ok {
+		e.deletion[uid] = time.Now()
+	}
+}
+
+func (e *recorder) forced(uid types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.force[uid] = time.Now()
+}
+
+func (e *recorder) namespace(name string, allowed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rooms = append(e.rooms, room{Name: name, Allowed: allowed, From: time.Now()})
+}
+
+func (e *recorder) stale(from, until time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.spans = append(e.spans, span{from, until})
+}
+
+func (e *recorder) called(c call) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls = append(e.calls, c)
+}
+
+func (e *recorder) see(s sighting) {
+	s.at = time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sighted = append(e.sighted, s)
+}
+
+// follow watches both kinds until ctx ends.
+func (e *recorder) follow(ctx context.Context, env *testenv.Env) error {
+	cache, err := ctrlcache.New(env.Config, ctrlcache.Options{Scheme: env.Client.Scheme()})
+	if err != nil {
+		return fmt.Errorf("making the recorder's cache: %w", err)
+	}
+	for _, object := range []client.Object{&v1alpha1.PhoneNumberAddOnAssignment{}, &v1alpha1.TwilioAccount{}} {
+		informer, err := cache.GetInformer(ctx, object, ctrlcache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watching for the record: %w", err)
+		}
+		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc:    func(object any) { e.event(object, false) },
+			UpdateFunc: func(_, object any) { e.event(object, false) },
+			DeleteFunc: func(object any) { e.event(object, true) },
+		})
+		if err != nil {
+			return fmt.Errorf("watching for the record: %w", err)
+		}
+	}
+	go func() { _ = cache.Start(ctx) }()
+	if !cache.WaitForCacheSync(ctx) {
+		return errors.New("the record's watch does not begin")
+	}
+	return nil
+}
+
+func (e *recorder) event(object any, gone bool) {
+	if last, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		object = last.Obj
+	}
+	switch o := object.(type) {
+	case *v1alpha1.PhoneNumberAddOnAssignment:
+		e.see(sighting{assignment: o, gone: gone})
+	case *v1alpha1.TwilioAccount:
+		e.see(sighting{account: o, gone: gone})
+	}
+}
+
+// history is what the model judges: the record of a run that has ended.
+func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIRequest, crew *crew) *history {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls)}
+	slices.SortStableFunc(h.Calls, func(a, b call) int { return a.At.Compare(b.At) })
+	h.Lives = e.lives()
+	h.Accounts = e.accounts()
+	h.Checks = checksOf(requests)
+	h.Managers = managersOf(crew, requests, e.spans)
+	return h
+}
+
+func (e *recorder) lives() []life {
+	index := map[types.UID]int{}
+	var lives []life
+	for _, s := range e.sighted {
+		if s.assignment == nil {
+			continue
+		}
+		a := s.assignment
+		at, known := index[a.UID]
+		if !known {
+			at = len(lives)
+			index[a.UID] = at
+			lives = append(lives, life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time, Forced: e.force[a.UID]})
+		}
+		l := &lives[at]
+		if n := len(l.Versions); n > 0 {
+			l.Versions[n-1].Until = s.at
+		}
+		if s.gone {
+			l.Gone = s.at
+			continue
+		}
+		l.Versions = append(l.Versions, e.version(s, l))
+	}
+	return lives
+}
+
+// version is what a sighting says, and since when it may have been so at the earliest.
+func (e *recorder) version(s sighting, l *life) version {
+	a := s.assignment
+	v := versionOf(a)
+	v.From = s.at.Add(-receipt)
+	if began, ok := e.began[a.ResourceVersion]; ok {
+		v.From = began
+	} else if n := len(l.Versions); v.Deleting && (n == 0 || !l.Versions[n-1].Deleting) {
+		v.From = e.deletion[a.UID]
+	}
+	return v
+}
+
+func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
+	v := version{
+		Number: string(a.Spec.PhoneNumberSID), Account: a.Spec.AccountRef.Name,
+		Policy: a.Spec.ManagementPolicy, Deletion: a.Spec.DeletionPolicy, Suspend: a.Spec.Suspend,
+		Deleting:  !a.DeletionTimestamp.IsZero(),
+		Finalizer: controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign),
+		Until:     forever,
+		Records:   a.Status.AddOns,
+	}
+	for _, sid := range a.Spec.AddOnSIDs {
+		v.AddOns = append(v.AddOns, string(sid))
+	}
+	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		v.Reason = ready.Reason
+	}
+	return v
+}
+
+func (e *recorder) accounts() []accountVersion {
+	var all []accountVersion
+	last := map[string]int{} // where an account's latest version is, by UID
+	for _, s := range e.sighted {
+		if s.account == nil {
+			continue
+		}
+		uid := string(s.account.UID)
+		if at, ok := last[uid]; ok {
+			if !s.gone {
+				continue // nothing changes in its spec
+			}
+			all[at].Until = s.at
+			continue
+		}
+		last[uid] = len(all)
+		all = append(all, accountVersion{Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.at.Add(-receipt), Until: forever})
+	}
+	return all
+}
+
+// checksOf are the requests by which a manager made sure of the version of an object: it
+// read it past its cache, or wrote to it under an optimistic lock.
+func checksOf(requests []testenv.APIRequest) []check {
+	var all []check
+	for _, q := range requests {
+		if q.Resource != "phonenumberaddonassignments" || q.Name == "" || (q.Status != 200 && q.Fault != testenv.APILost) {
+			continue
+		}
+		all = append(all, check{Key: q.Namespace + "/" + q.Name, By: q.By, At: q.Start})
+	}
+	slices.SortStableFunc(all, func(a, b check) int { return a.At.Compare(b.At) })
+	return all
+}
+
+// managersOf says when each manager lived, and when its caches may have been behind.
+func managersOf(crew *crew, requests []testenv.APIRequest, everybody []span) []manager {
+	var all []manager
+	for _, m := range crew.members {
+		ended := m.ended
+		if ended.IsZero() {
+			ended = forever
+		}
+		one := manager{Name: m.name, Alive: span{m.began, ended}, Behind: slices.Concat(everybody, m.pauses)}
+		one.Behind = append(one.Behind, gaps(m.name, requests)...)
+		all = append(all, one)
+	}
+	return all
+}
+
+// gaps are the times between the watches of a manager, for each resource that it caches.
+func gaps(by string, requests []testenv.APIRequest) []span {
+	watches := map[string][]span{}
+	for _, q := range requests {
+		if q.By == by && q.Watch && q.Status == 200 {
+			watches[q.Resource] = append(watches[q.Resource], span{q.Start, q.End})
+		}
+	}
+	var all []span
+	for _, list := range watches {
+		slices.SortFunc(list, func(a, b span) int { return a.From.Compare(b.From) })
+		for i := 1; i < len(list); i++ {
+			if list[i].From.After(list[i-1].Until) {
+				all = append(all, span{list[i-1].Until, list[i].From})
+			}
+		}
+	}
+	return all
+}
+
+func sameSID(a, b string) bool { return strings.EqualFold(a, b) }

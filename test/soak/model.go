@@ -1,0 +1,501 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
+)
+
+// The model says, from what happened and nothing else, which writes to Twilio were
+// somebody's right. What the operator knew when it wrote may be a little old, and how old
+// is the slack that this file allows:
+//
+//   - Its own object: as old as the last time that a manager made sure of the object's
+//     version before the write (docs/reconcile.md, promise 4). No older, by any amount.
+//   - Everything around it, that is the other objects that name the number, the accounts
+//     and the namespaces: as old as the beginning of that pass, less the second that an
+//     event takes (lag); and where a watch was broken, held back or its manager stood
+//     still, as old as the beginning of that.
+//   - While two managers are alive, the older knowledge of the two counts.
+//   - What an object assigned is its own until somebody else's removal was seen: an add-on
+//     that this object once posted counts as created by it.
+const lag = time.Second
+
+// tolerateLostOwnership lets an Additive object leave on the number what it created, if its
+// manager crashed before that was recorded in status.
+const tolerateLostOwnership = true
+
+// forever is the end of what has not ended.
+var forever = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+type span struct{ From, Until time.Time }
+
+func (s span) meets(from, until time.Time) bool { return !s.From.After(until) && !s.Until.Before(from) }
+
+// history is all that happened in a run.
+type history struct {
+	Lives    []life
+	Accounts []accountVersion
+	Rooms    []room
+	Managers []manager
+	Checks   []check // by time
+	Calls    []call  // by time
+	Journal  []twiliosim.Mutation
+}
+
+// life is an object from its creation to its end: one of the same name that follows is
+// another one.
+type life struct {
+	UID, Key string
+	Created  time.Time
+	Versions []version
+	// Forced is when its finalizers were removed by hand; Gone when it was gone.
+	Forced, Gone time.Time
+}
+
+// version is what an object said from one write to it until the next.
+type version struct {
+	From, Until time.Time
+
+	Number, Account string
+	AddOns          []string
+	Policy          v1alpha1.ManagementPolicy
+	Deletion        v1alpha1.DeletionPolicy
+	Suspend         bool
+	Deleting        bool
+	Finalizer       bool
+	Reason          string
+	Records         []v1alpha1.AddOnStatus
+}
+
+func (v *version) lists(addOn string) bool {
+	return slices.ContainsFunc(v.AddOns, func(sid string) bool { return sameSID(sid, addOn) })
+}
+
+// active: the object may write to Twilio.
+func (v *version) active() bool {
+	return !v.Suspend && v.Policy != v1alpha1.ManagementObserve
+}
+
+// accountVersion is a TwilioAccount while it was there; room is a namespace from when it
+// was allowed to use the accounts, or no more.
+type accountVersion struct {
+	Name, SID   string
+	From, Until time.Time
+}
+
+type room struct {
+	Name    string
+	Allowed bool
+	From    time.Time
+}
+
+// manager is a process, and when what it knew may have been behind.
+type manager struct {
+	Name   string
+	Alive  span
+	Behind []span
+}
+
+// check is when a manager made sure of the version of an object.
+type check struct {
+	Key, By string
+	At      time.Time
+}
+
+// call is a request to Twilio about a number.
+type call struct {
+	ID, Method, Number string
+	// Of is what follows the number in the path; AddOn is what a POST asks for.
+	Of, AddOn string
+	At        time.Time
+}
+
+// claim is what decides on the owner of a number at one moment.
+type claim struct {
+	life      *life
+	version   *version
+	incumbent bool
+	absent    bool
+}
+
+// at is the version of an object at a moment, nil if it was not there.
+func (l *life) at(t time.Time) *version {
+	for i := range l.Versions {
+		v := &l.Versions[i]
+		if !v.From.After(t) && v.Until.After(t) {
+			return v
+		}
+	}
+	return nil
+}
+
+// within are the versions that an object may have had at some time of a window.
+func (l *life) within(from, until time.Time) []*version {
+	var all []*version
+	for i := range l.Versions {
+		if (span{l.Versions[i].From, l.Versions[i].Until}).meets(from, until) {
+			all = append(all, &l.Versions[i])
+		}
+	}
+	return all
+}
+
+// admitted says whether an account was there and let the object's namespace use it.
+func (h *history) admitted(l *life, v *version, t time.Time) bool {
+	there := slices.ContainsFunc(h.Accounts, func(a accountVersion) bool {
+		return a.Name == v.Account && !a.From.After(t) && a.Until.After(t)
+	})
+	return there && h.allowed(namespaceOf(l.Key), t)
+}
+
+func (h *history) allowed(namespace string, t time.Time) bool {
+	allowed := false
+	for _, r := range h.Rooms {
+		if r.Name == namespace && !r.From.After(t) {
+			allowed = r.Allowed
+		}
+	}
+	return allowed
+}
+
+// claimsAt are the claims to a number at a moment.
+func (h *history) claimsAt(number string, t time.Time) []claim {
+	var all []claim
+	for i := range h.Lives {
+		l := &h.Lives[i]
+		v := l.at(t)
+		if v == nil || !sameSID(v.Number, number) || !h.admitted(l, v, t) || (v.Deleting && !v.Finalizer) {
+			continue
+		}
+		absent := v.Reason == v1alpha1.ReasonPhoneNumberNotFound
+		lost := v.Reason == v1alpha1.ReasonPhoneNumberConflict
+		all = append(all, claim{life: l, version: v, absent: absent, incumbent: v.Finalizer && !absent && !lost})
+	}
+	return all
+}
+
+// winner is the claim that owns a number, as docs/reconcile.md (promise 5) has it: nil if
+// there is none.
+func winner(claims []claim) *claim {
+	if len(claims) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(claims, func(a, b claim) int {
+		return cmp.Or(
+			no(a.absent)-no(b.absent),
+			no(!a.incumbent)-no(!b.incumbent),
+			a.life.Created.Compare(b.life.Created),
+			cmp.Compare(a.life.Key, b.life.Key),
+		)
+	})
+	return &first
+}
+
+// no orders what is not so before what is.
+func no(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// moments are the times in a window at which the owner of a number may have changed.
+func (h *history) moments(number string, from, until time.Time) []time.Time {
+	all := []time.Time{from, until}
+	add := func(t time.Time) {
+		if t.After(from) && t.Before(until) {
+			all = append(all, t)
+		}
+	}
+	for i := range h.Lives {
+		for j := range h.Lives[i].Versions {
+			if v := &h.Lives[i].Versions[j]; sameSID(v.Number, number) {
+				add(v.From)
+				add(v.Until)
+			}
+		}
+	}
+	for _, a := range h.Accounts {
+		add(a.From)
+		add(a.Until)
+	}
+	for _, r := range h.Rooms {
+		add(r.From)
+	}
+	return all
+}
+
+// winners are the UIDs of all that may have owned a number in a window, in the view of a
+// manager that saw everything in order.
+func (h *history) winners(number string, from, until time.Time) map[string]bool {
+	all := map[string]bool{}
+	for _, t := range h.moments(number, from, until) {
+		if w := winner(h.claimsAt(number, t)); w != nil {
+			all[w.life.UID] = true
+		}
+	}
+	return all
+}
+
+// knowledge says how old what a manager knew of an object, and of what is around it, may
+// have been when it began a write. False: no manager had made sure of the object.
+func (h *history) knowledge(key, number string, began time.Time) (own, around time.Time, ok bool) {
+	for i := range h.Managers {
+		m := &h.Managers[i]
+		if !m.Alive.meets(began, began) {
+			continue
+		}
+		at := h.lastCheck(key, m.Name, began)
+		if at.IsZero() {
+			continue
+		}
+		since := m.asOf(h.passBegan(number, at), began)
+		if !ok || at.Before(own) {
+			own = at
+		}
+		if !ok || since.Before(around) {
+			around = since
+		}
+		ok = true
+	}
+	return own, around, ok
+}
+
+func (h *history) lastCheck(key, by string, before time.Time) (last time.Time) {
+	for _, c := range h.Checks {
+		if c.At.After(before) {
+			break
+		}
+		if c.Key == key && c.By == by {
+			last = c.At
+		}
+	}
+	return last
+}
+
+// passBegan is when the pass began whose check was made at a time: before the reading of
+// the number that came before the check, if one did.
+func (h *history) passBegan(number string, checked time.Time) time.Time {
+	began := checked
+	for _, c := range h.Calls {
+		if c.At.After(checked) {
+			break
+		}
+		if c.Method == "GET" && sameSID(c.Number, number) && (c.Of == "" || c.Of == "AssignedAddOns") {
+			began = c.At
+		}
+	}
+	// A number that was not read for long is one whose pass began with the check.
+	if checked.Sub(began) > 40*time.Second {
+		return checked
+	}
+	return began
+}
+
+// asOf is as of when a manager may have known the world in a pass that began at one time
+// and wrote at another.
+func (m *manager) asOf(began, wrote time.Time) time.Time {
+	since := began.Add(-lag)
+	for again := true; again; {
+		again = false
+		for _, b := range m.Behind {
+			if b.From.Add(-lag).Before(since) && b.Until.Add(lag).After(since) && !b.From.After(wrote) {
+				since, again = b.From.Add(-lag), true
+			}
+		}
+	}
+	return since
+}
+
+// writeBegan is when the request began that a mutation was the effect of.
+func (h *history) writeBegan(m *twiliosim.Mutation) time.Time {
+	began := m.Time
+	for _, c := range h.Calls {
+		if c.At.After(m.Time) {
+			break
+		}
+		if c.Method != "GET" && sameSID(c.Number, m.Number) && c.about(m) {
+			began = c.At
+		}
+	}
+	return began
+}
+
+func (c *call) about(m *twiliosim.Mutation) bool {
+	if m.Change == twiliosim.ChangeAssign {
+		return sameSID(c.AddOn, m.AddOn)
+	}
+	return sameSID(c.Of, "AssignedAddOns/"+m.AddOn) || sameSID(c.Of, "AssignedAddOns/"+twiliosim.AssignmentSID(m.Number, m.AddOn))
+}
+
+// right says why an object had no right to a write; "" if it had.
+type right func(l *life, v *version) string
+
+// entitled is nil if some object that may have owned the number, as far as a manager could
+// know, had the right to what was done, and otherwise says of each why not.
+func (h *history) entitled(m *twiliosim.Mutation, began time.Time, has right) error {
+	var reasons []string
+	for i := range h.Lives {
+		l := &h.Lives[i]
+		if len(l.Versions) == 0 || !sameSID(l.Versions[0].Number, m.Number) {
+			continue
+		}
+		own, around, ok := h.knowledge(l.Key, m.Number, began)
+		if !ok {
+			continue
+		}
+		why := "it was not there"
+		for _, v := range l.within(own, began) {
+			if why = has(l, v); why == "" {
+				break
+			}
+		}
+		if why == "" && h.winners(m.Number, around, began)[l.UID] {
+			return nil
+		} else if why == "" {
+			why = "it did not own the number"
+		}
+		reasons = append(reasons, fmt.Sprintf("%s: %s", l.Key, why))
+	}
+	return fmt.Errorf("at %s Twilio was asked to %s %s on %s, and nobody had the right to it: %s",
+		m.Time.Format(clock), m.Change, short(m.AddOn), short(m.Number), cmp.Or(fmt.Sprint(reasons), "no object names the number"))
+}
+
+const clock = "15:04:05.000"
+
+// mayAssign: the object lists the add-on and may write.
+func mayAssign(addOn string) right {
+	return func(_ *life, v *version) string {
+		switch {
+		case v.Deleting:
+			return "it was being deleted"
+		case !v.active():
+			return "it was suspended or observing"
+		case !v.lists(addOn):
+			return "it did not list the add-on"
+		}
+		return ""
+	}
+}
+
+// mayUnassign: the object is Authoritative and does not list the add-on; or it created the
+// add-on itself; or it is being deleted, with Delete, and the add-on is one of its own.
+func (h *history) mayUnassign(m *twiliosim.Mutation) right {
+	return func(l *life, v *version) string {
+		created := func() bool { return h.created(l, m.Number, m.AddOn, m.Time) }
+		authoritative := v.Policy == v1alpha1.ManagementAuthoritative
+		switch {
+		case !v.active():
+			return "it was suspended or observing"
+		case v.Deleting && v.Deletion != v1alpha1.DeletionDelete:
+			return "it was being deleted with Retain"
+		case v.Deleting && authoritative && !l.everOwned(m.AddOn) && !created():
+			return "it was being deleted, and the add-on was never its own"
+		case v.Deleting && !authoritative && !created():
+			return "it was being deleted, and had not created the add-on"
+		case !v.Deleting && v.lists(m.AddOn):
+			return "it listed the add-on"
+		case !v.Deleting && !authoritative && !created():
+			return "it is Additive, and had not created the add-on"
+		}
+		return ""
+	}
+}
+
+// everOwned says whether an object listed an add-on, or had recorded it as its own or as
+// one to be removed.
+func (l *life) everOwned(addOn string) bool {
+	for i := range l.Versions {
+		if l.Versions[i].lists(addOn) {
+			return true
+		}
+		for _, r := range l.Versions[i].Records {
+			own := r.Ownership != "" || r.State == v1alpha1.AddOnUnassigning
+			if own && sameSID(string(r.SID), addOn) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// created says whether an object itself had asked Twilio for an add-on before a time.
+func (h *history) created(l *life, number, addOn string, before time.Time) bool {
+	for _, c := range h.Calls {
+		if !c.At.Before(before) {
+			break
+		}
+		if c.Method != "POST" || !sameSID(c.Number, number) || !sameSID(c.AddOn, addOn) {
+			continue
+		}
+		own, around, ok := h.knowledge(l.Key, number, c.At)
+		if !ok || !h.winners(number, around, c.At)[l.UID] {
+			continue
+		}
+		for _, v := range l.within(own, c.At) {
+			if mayAssign(addOn)(l, v) == "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// judge goes through the journal, and returns what nobody had the right to.
+func (h *history) judge() []error {
+	var wrong []error
+	for i := range h.Journal {
+		m := &h.Journal[i]
+		if m.Actor != twiliosim.ActorAPI {
+			continue
+		}
+		var err error
+		switch m.Change {
+		case twiliosim.ChangeAssign:
+			err = h.entitled(m, h.writeBegan(m), mayAssign(m.AddOn))
+		case twiliosim.ChangeUnassign:
+			err = h.entitled(m, h.writeBegan(m), h.mayUnassign(m))
+		default:
+			err = fmt.Errorf("the operator did %s on %s", m.Change, short(m.Number))
+		}
+		if err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
+}
+
+// assignedAt is what a number carried at a time, and by whom each add-on was assigned when.
+func (h *history) assignedAt(number string, t time.Time) map[string]twiliosim.Mutation {
+	on := map[string]twiliosim.Mutation{}
+	for _, m := range h.Journal {
+		if m.Time.After(t) {
+			break
+		}
+		switch {
+		case m.Number != number:
+		case m.Change == twiliosim.ChangeAssign:
+			on[m.AddOn] = m
+		case m.Change == twiliosim.ChangeUnassign:
+			delete(on, m.AddOn)
+		}
+	}
+	return on
+}
+
+func namespaceOf(key string) string {
+	for i := range len(key) {
+		if key[i] == '/' {
+			return key[:i]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,129 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+)
+
+// fixedSeeds are those of make test; fixedSteps is how many steps each has.
+var fixedSeeds = []uint64{1, 2, 3, 4}
+
+const fixedSteps = 40
+
+func start(t *testing.T) *testenv.Env {
+	t.Helper()
+	ctrl.SetLogger(logr.Discard())
+	if err := testenv.Build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	env, err := testenv.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if keep := os.Getenv("SOAK_KEEP"); keep != "" {
+			if err := os.CopyFS(keep, os.DirFS(env.Dir)); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := env.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return env
+}
+
+// TestSoak runs a fixed set of seeds.
+func TestSoak(t *testing.T) {
+	if number("SOAK_SEEDS", 0) > 0 || os.Getenv("SOAK_REPLAY") != "" {
+		t.Skip("other runs are asked for")
+	}
+	soak(t, fixedSeeds, fixedSteps, 0)
+}
+
+// TestLong runs as many seeds of as many steps as the environment asks for: see make soak.
+func TestLong(t *testing.T) {
+	count := number("SOAK_SEEDS", 0)
+	if count == 0 {
+		t.Skip("SOAK_SEEDS asks for no runs: make soak does")
+	}
+	var seeds []uint64
+	for i := range count {
+		seeds = append(seeds, uint64(number("SOAK_FIRST_SEED", 1)+i))
+	}
+	soak(t, seeds, number("SOAK_STEPS", fixedSteps), time.Duration(number("SOAK_SHORTEN", 10))*time.Minute)
+}
+
+// TestReplay runs one plan, as a failed run printed it.
+func TestReplay(t *testing.T) {
+	text := os.Getenv("SOAK_REPLAY")
+	if text == "" {
+		t.Skip("SOAK_REPLAY names no run")
+	}
+	p, err := parseReplay(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := execute(t.Context(), start(t), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(table([]*outcome{o}))
+	if o.failed() {
+		t.Error(o.tell())
+	}
+}
+
+// soak runs the plans of some seeds, one after the other, and shortens the first that fails.
+func soak(t *testing.T, seeds []uint64, steps int, shortenFor time.Duration) {
+	t.Helper()
+	env := start(t)
+	var all []*outcome
+	for i, seed := range seeds {
+		o, err := execute(t.Context(), env, newPlan(seed, steps))
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		all = append(all, o)
+		progress("soak: %d of %d: seed %d, %d steps, took %s, settled in %s, violations: %d",
+			i+1, len(seeds), seed, steps, o.took.Round(time.Second), o.settled.Round(100*time.Millisecond), len(o.violations))
+		if !o.failed() {
+			continue
+		}
+		progress("%s", o.tell())
+		t.Errorf("seed %d: %d violations", seed, len(o.violations))
+		if shortenFor > 0 {
+			progress("soak: looking for a shorter history for at most %s", shortenFor)
+			short := shorten(t.Context(), o, shortenFor, func(ctx context.Context, p plan) (*outcome, error) { return execute(ctx, env, p) })
+			progress("the shortest history found:\n%s", short.tell())
+			shortenFor = 0
+		}
+	}
+	progress("%s", table(all))
+}
+
+// progress goes out at once, also while the test runs.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+// number is a number from the environment.
+func number(name string, otherwise int) int {
+	n, err := strconv.Atoi(os.Getenv(name))
+	if err != nil {
+		return otherwise
+	}
+	return n
+}
