@@ -75,7 +75,7 @@ func verdictOf(err error) *verdict {
 		return nil
 	case twilio.IsUnauthorized(err):
 		return halted(v1alpha1.ReasonCredentialsInvalid,
-			"Twilio does not accept the credential of the TwilioAccount (%s). Ask a cluster admin to put a valid one into its Secret; it is picked up at once.", twilio.Explain(err))
+			"Twilio does not accept the credential of the TwilioAccount (%s). Ask a cluster admin to put a valid one into its Secret; it is picked up at once.", twilio.ExplainAnswer(err))
 	case twilio.IsPermissionDenied(err):
 		return halted(v1alpha1.ReasonPermissionDenied,
 			"The credential of the TwilioAccount may not do this (%s). Use a standard API key or the auth token, and check that the account is active.", twilio.Explain(err))

@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -117,5 +118,19 @@ func TestEveryOutcome(t *testing.T) {
 			}
 			checkKstatus(t, a, c.health)
 		})
+	}
+}
+
+// A credential that is refused is met now by this call and now by that one, and by the
+// account's own check: status must not be written anew for that.
+func TestRefusedCredentialIsToldInTheSameWords(t *testing.T) {
+	refused := func(op twilio.Operation) string {
+		return verdictOf(&twilio.Error{Operation: op, HTTPStatus: http.StatusUnauthorized, Code: 20003, Message: "Authenticate"}).message
+	}
+	want := refused(twilio.OpVerify)
+	for _, op := range []twilio.Operation{twilio.OpGetPhoneNumber, twilio.OpListAssigned, twilio.OpAssign, twilio.OpUnassign} {
+		if got := refused(op); got != want {
+			t.Errorf("%s: the message is\n%s\nwant\n%s", op, got, want)
+		}
 	}
 }

@@ -68,9 +68,6 @@ func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 // Continue lets a paused process go on.
 func (p *Process) Continue() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
-// PID is the id of the process.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
 // Ready waits until the probe at an address says that a manager is ready.
 func (p *Process) Ready(ctx context.Context, probes string, limit time.Duration) error {
 	return Wait(ctx, limit, "the manager is ready", func() error {

@@ -36,20 +36,35 @@ func Explain(err error) string {
 	if !ok {
 		return Operation("").words() + ": " + explainCause(err)
 	}
-	text := e.Operation.words()
-	if e.HTTPStatus != 0 {
-		text += fmt.Sprintf(": HTTP %d", e.HTTPStatus)
+	return strings.TrimSuffix(e.Operation.words()+": "+explainAnswer(e), ": ")
+}
+
+// ExplainAnswer is Explain without the words for the operation that failed, where the
+// same trouble meets now this operation and now that one.
+func ExplainAnswer(err error) string {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return Explain(err)
 	}
-	if e.Code != 0 {
-		text += fmt.Sprintf(", Twilio error %d", e.Code)
+	return explainAnswer(e)
+}
+
+func explainAnswer(e *Error) string {
+	var parts []string
+	if e.HTTPStatus != 0 {
+		status := fmt.Sprintf("HTTP %d", e.HTTPStatus)
+		if e.Code != 0 {
+			status += fmt.Sprintf(", Twilio error %d", e.Code)
+		}
+		parts = append(parts, status)
 	}
 	if message := stable(e.Message); message != "" {
-		text += ": " + message
+		parts = append(parts, message)
 	}
 	if e.Err != nil {
-		text += ": " + explainCause(e.Err)
+		parts = append(parts, explainCause(e.Err))
 	}
-	return text
+	return strings.Join(parts, ": ")
 }
 
 // explainCause names the kind of failure. The text of an unknown error is not
