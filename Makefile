@@ -97,6 +97,14 @@ FUZZTIME ?= 30s
 fuzz: ## Run each fuzz target for FUZZTIME.
 	@hack/fuzz.sh $(FUZZTIME)
 
+SEEDS ?= 10
+STEPS ?= 60
+FIRST_SEED ?= 1
+
+.PHONY: soak
+soak: ## Test against the model under faults and crashes: SEEDS runs of STEPS steps, from FIRST_SEED on.
+	@SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) hack/test.sh ./test/soak -run TestLong -count=1 -timeout 0
+
 .PHONY: check-openapi
 check-openapi: ## Check the simulator against Twilio's OpenAPI (TWILIO_OPENAPI_DIR=… with the data).
 	go test -C hack/openapi -count=1 -v ./...

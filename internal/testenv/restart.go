@@ -5,6 +5,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// stopTimeout is how long the API server has to stop; then it is killed.
+const stopTimeout = 10 * time.Second
+
 // keepCertificates has the API server keep its certificates in a folder of the Env, not
 // in one of its own that goes when it stops: so it can be started again as the same one.
 func (e *Env) keepCertificates() error {
@@ -24,19 +28,18 @@ func (e *Env) keepCertificates() error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	e.control.ControlPlane.GetAPIServer().CertDir = dir
+	server := e.control.ControlPlane.GetAPIServer()
+	server.CertDir, server.StopTimeout = dir, stopTimeout
 	return nil
 }
 
-// RestartAPIServer stops the API server and starts it again, on the same port and on the
-// same etcd, and waits until it answers.
+// RestartAPIServer stops the API server, kills it if it takes long, and starts it again, on
+// the same port and on the same etcd, and waits until it answers.
 func (e *Env) RestartAPIServer(ctx context.Context) error {
 	server := e.control.ControlPlane.GetAPIServer()
-	if err := server.Stop(); err != nil {
-		return fmt.Errorf("stopping the API server: %w", err)
-	}
+	stopErr := server.Stop() // also when it had to be killed
 	if err := server.Start(); err != nil {
-		return fmt.Errorf("starting the API server again: %w", err)
+		return fmt.Errorf("starting the API server again: %w", errors.Join(err, stopErr))
 	}
 	return Wait(ctx, startTimeout, "the API server answers again", func() error {
 		return e.Client.Get(ctx, client.ObjectKey{Name: Namespace}, &corev1.Namespace{})

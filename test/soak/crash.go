@@ -128,7 +128,7 @@ func (c *crew) launch(name string) (*member, error) {
 		"--health-probe-bind-address="+m.probes,
 		"--metrics-bind-address="+m.metrics, "--metrics-secure=false",
 		"--leader-elect", "--leader-elect-lease-duration="+lease.String(),
-		"--zap-log-level=debug")
+		"--max-concurrent-reconciles=16", "--zap-log-level=debug")
 	return m, err
 }
 

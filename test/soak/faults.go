@@ -19,7 +19,7 @@ import (
 // twilioFaults are what Twilio, and what lies before it, does to requests.
 func twilioFaults() []action {
 	return []action{
-		{"twilio-fault", 22, makeTwilioFault},
+		{"twilio-fault", 34, makeTwilioFault},
 		{"twilio-switch", 5, makeSwitch},
 		{"twilio-clear", 3, makeClear},
 	}
@@ -84,11 +84,11 @@ func menu() []twiliosim.Fault {
 func makeTwilioFault(random *rand.Rand) (string, func(context.Context, *run) error) {
 	all := menu()
 	f := all[random.IntN(len(all))]
-	if random.IntN(3) == 0 {
+	if random.IntN(4) == 0 {
 		f.Number, _ = anyPair(random)
 	}
 	if f.Count == 0 {
-		f.Count = 1 + random.IntN(4)
+		f.Count = 1 + random.IntN(8)
 		if random.IntN(3) > 0 {
 			f.Probability = float64(2+random.IntN(6)) / 10
 		}
@@ -264,11 +264,36 @@ func (r *run) tap(next http.Handler) http.Handler {
 			_ = req.ParseForm() // the simulator reads the same form again
 			addOn = req.PostForm.Get("InstalledAddOnSid")
 		}
+		r.underWay(began, 1)
 		defer func() {
+			r.underWay(began, -1)
 			if len(parts) > 5 && parts[4] == "IncomingPhoneNumbers" {
 				r.events.called(call{ID: w.Header().Get("Twilio-Request-Id"), Method: req.Method, Number: parts[5], Of: strings.Join(parts[6:], "/"), AddOn: addOn, At: began})
 			}
 		}()
 		next.ServeHTTP(w, req)
 	})
+}
+
+// underWay counts the requests to Twilio that are being answered, by when they began.
+func (r *run) underWay(began time.Time, delta int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inFlight[began] += delta; r.inFlight[began] == 0 {
+		delete(r.inFlight, began)
+	}
+}
+
+// hanging is how many requests that began before a time are still under way: a fault that
+// has reached them is not over.
+func (r *run) hanging(before time.Time) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for began, count := range r.inFlight {
+		if began.Before(before) {
+			n += count
+		}
+	}
+	return n
 }

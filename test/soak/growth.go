@@ -5,9 +5,13 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
 // usage is what a manager used at one moment, from its metrics.
@@ -18,14 +22,17 @@ type usage struct {
 	resident   int // bytes
 }
 
+// leading is the metric that is 1 while a manager leads.
+const leading = `leader_election_master_status{name="` + leaseName + `"}`
+
 // growth is what a manager used at two moments.
 type growth struct{ before, after usage }
 
-// What a manager may use more at the end of a run than when it was ready: the connections
-// to Twilio, which are made when they are needed, and what the heap grows to before it is
-// collected.
+// What a manager may use more at the end of a run than when it began to lead: its workers,
+// the connections to Twilio, which are made when they are needed, and what the heap grows
+// to before it is collected.
 const (
-	moreGoroutines = 40
+	moreGoroutines = 60
 	moreFiles      = 30
 	moreResident   = 40 << 20
 )
@@ -46,9 +53,15 @@ func (g growth) check() []error {
 	return wrong
 }
 
-// usageOf reads the metrics of a manager; zero if they cannot be read.
+// usageOf reads the metrics of a manager once it leads; zero if it does not come to that.
 func usageOf(ctx context.Context, m *member) usage {
-	text, err := scrape(ctx, m.metrics)
+	text := ""
+	err := testenv.Wait(ctx, time.Minute, "the manager leads", func() (err error) {
+		if text, err = scrape(ctx, m.metrics); err == nil && metric(text, leading) != 1 {
+			err = errors.New("it waits for the lease")
+		}
+		return err
+	})
 	if err != nil {
 		return usage{manager: m.name}
 	}

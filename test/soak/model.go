@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -339,34 +340,40 @@ func (c *call) about(m *twiliosim.Mutation) bool {
 // right says why an object had no right to a write; "" if it had.
 type right func(l *life, v *version) string
 
-// entitled is nil if some object that may have owned the number, as far as a manager could
-// know, had the right to what was done, and otherwise says of each why not.
-func (h *history) entitled(m *twiliosim.Mutation, began time.Time, has right) error {
-	var reasons []string
+// entitled are the UIDs of the objects that may have owned the number, as far as a manager
+// could know, and had the right to what was done; and why each of the others had not.
+func (h *history) entitled(m *twiliosim.Mutation, has right) (uids, reasons []string) {
+	began := h.writeBegan(m)
 	for i := range h.Lives {
 		l := &h.Lives[i]
 		if len(l.Versions) == 0 || !sameSID(l.Versions[0].Number, m.Number) {
 			continue
 		}
-		own, around, ok := h.knowledge(l.Key, m.Number, began)
-		if !ok {
-			continue
+		if why := h.whyNot(l, m.Number, began, has); why != "" {
+			reasons = append(reasons, fmt.Sprintf("%s: %s", l.Key, why))
+		} else {
+			uids = append(uids, l.UID)
 		}
-		why := "it was not there"
-		for _, v := range l.within(own, began) {
-			if why = has(l, v); why == "" {
-				break
-			}
-		}
-		if why == "" && h.winners(m.Number, around, began)[l.UID] {
-			return nil
-		} else if why == "" {
-			why = "it did not own the number"
-		}
-		reasons = append(reasons, fmt.Sprintf("%s: %s", l.Key, why))
 	}
-	return fmt.Errorf("at %s Twilio was asked to %s %s on %s, and nobody had the right to it: %s",
-		m.Time.Format(clock), m.Change, short(m.AddOn), short(m.Number), cmp.Or(fmt.Sprint(reasons), "no object names the number"))
+	return uids, reasons
+}
+
+// whyNot says why an object had no right to a write that began at a time; "" if it had.
+func (h *history) whyNot(l *life, number string, began time.Time, has right) string {
+	own, around, ok := h.knowledge(l.Key, number, began)
+	if !ok {
+		return "no manager had made sure of it"
+	}
+	why := "it was not there"
+	for _, v := range l.within(own, began) {
+		if why = has(l, v); why == "" {
+			break
+		}
+	}
+	if why == "" && !h.winners(number, around, began)[l.UID] {
+		why = "it did not own the number"
+	}
+	return why
 }
 
 const clock = "15:04:05.000"
@@ -433,15 +440,122 @@ func (h *history) created(l *life, number, addOn string, before time.Time) bool 
 		if !c.At.Before(before) {
 			break
 		}
-		if c.Method != "POST" || !sameSID(c.Number, number) || !sameSID(c.AddOn, addOn) {
+		if c.Method == "POST" && sameSID(c.Number, number) && sameSID(c.AddOn, addOn) &&
+			h.whyNot(l, number, c.At, mayAssign(addOn)) == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// judge goes through all that happened, and returns what must not have.
+func (h *history) judge() []error {
+	var wrong []error
+	for i := range h.Journal {
+		if err := h.judgeWrite(&h.Journal[i]); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	for i := range h.Lives {
+		wrong = append(wrong, h.judgeRelease(&h.Lives[i])...)
+		wrong = append(wrong, h.judgeLeft(&h.Lives[i])...)
+	}
+	return wrong
+}
+
+// judgeWrite is nil if somebody had the right to what the operator did.
+func (h *history) judgeWrite(m *twiliosim.Mutation) error {
+	if m.Actor != twiliosim.ActorAPI {
+		return nil
+	}
+	var has right
+	switch m.Change {
+	case twiliosim.ChangeAssign:
+		has = mayAssign(m.AddOn)
+	case twiliosim.ChangeUnassign:
+		has = h.mayUnassign(m)
+	default:
+		return fmt.Errorf("the operator did %s on %s", m.Change, short(m.Number))
+	}
+	uids, reasons := h.entitled(m, has)
+	if len(uids) > 0 {
+		return nil
+	}
+	return fmt.Errorf("at %s Twilio was asked to %s %s on %s, and nobody had the right to it: %s",
+		m.Time.Format(clock), m.Change, short(m.AddOn), short(m.Number), strings.Join(reasons, "; "))
+}
+
+// judgeRelease returns what an object left on its number when its finalizer was taken away,
+// which it should not have: nothing if it was let go by force, left Twilio alone, or
+// another owner answered for the number.
+func (h *history) judgeRelease(l *life) []error {
+	if l.Gone.IsZero() || !l.Forced.IsZero() || len(l.Versions) == 0 {
+		return nil
+	}
+	last, before := &l.Versions[len(l.Versions)-1], l.Gone.Add(-1)
+	if !last.Finalizer {
+		return nil
+	}
+	own, around, ok := h.knowledge(l.Key, last.Number, before)
+	if !ok {
+		return []error{fmt.Errorf("%s lost its finalizer, and no manager had made sure of it", l.Key)}
+	}
+	for _, v := range l.within(own, before) {
+		if !v.active() || v.Deletion == v1alpha1.DeletionRetain {
+			return nil
+		}
+	}
+	owners := h.winners(last.Number, around, before)
+	if delete(owners, l.UID); len(owners) > 0 {
+		return nil
+	}
+	var wrong []error
+	for addOn, by := range h.assignedAt(last.Number, l.Gone) {
+		behindOurBack := by.Actor == twiliosim.ActorConsole && by.Time.After(own)
+		if h.guarded(l, addOn, &by) && !behindOurBack && !h.wanted(l, last.Number, addOn, around, l.Gone) {
+			wrong = append(wrong, fmt.Errorf("at %s %s was let go, and left %s on %s", l.Gone.Format(clock), l.Key, short(addOn), short(last.Number)))
+		}
+	}
+	return wrong
+}
+
+// guarded says whether the deletion of an object had to remove an add-on.
+func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation) bool {
+	last := &l.Versions[len(l.Versions)-1]
+	if last.records(addOn, v1alpha1.OwnershipCreated) {
+		return true
+	}
+	if last.Policy == v1alpha1.ManagementAuthoritative && (last.lists(addOn) || last.records(addOn, v1alpha1.OwnershipAdopted)) {
+		return true
+	}
+	return !tolerateLostOwnership && h.soleCreator(l, by)
+}
+
+// soleCreator says whether an assignment can have been made on behalf of this object only.
+func (h *history) soleCreator(l *life, m *twiliosim.Mutation) bool {
+	if m.Actor != twiliosim.ActorAPI {
+		return false
+	}
+	uids, _ := h.entitled(m, mayAssign(m.AddOn))
+	return len(uids) == 1 && uids[0] == l.UID
+}
+
+func (v *version) records(addOn string, ownership v1alpha1.AddOnOwnership) bool {
+	return slices.ContainsFunc(v.Records, func(r v1alpha1.AddOnStatus) bool {
+		return r.Ownership == ownership && (sameSID(string(r.SID), addOn) || sameSID(string(r.AssignedSID), twiliosim.AssignmentSID(v.Number, addOn)))
+	})
+}
+
+// wanted says whether another object that names the number listed an add-on in a window,
+// so that it was handed over.
+func (h *history) wanted(not *life, number, addOn string, from, until time.Time) bool {
+	for i := range h.Lives {
+		l := &h.Lives[i]
+		if l.UID == not.UID {
 			continue
 		}
-		own, around, ok := h.knowledge(l.Key, number, c.At)
-		if !ok || !h.winners(number, around, c.At)[l.UID] {
-			continue
-		}
-		for _, v := range l.within(own, c.At) {
-			if mayAssign(addOn)(l, v) == "" {
+		for _, v := range l.within(from, until) {
+			if sameSID(v.Number, number) && !v.Deleting && v.active() && v.lists(addOn) {
 				return true
 			}
 		}
@@ -449,25 +563,21 @@ func (h *history) created(l *life, number, addOn string, before time.Time) bool 
 	return false
 }
 
-// judge goes through the journal, and returns what nobody had the right to.
-func (h *history) judge() []error {
+// judgeLeft returns what an Additive object that is Synced at the end had created itself,
+// does not list any more, and left.
+func (h *history) judgeLeft(l *life) []error {
+	if !l.Gone.IsZero() || len(l.Versions) == 0 {
+		return nil
+	}
+	last := &l.Versions[len(l.Versions)-1]
+	if last.Policy != v1alpha1.ManagementAdditive || last.Deleting || last.Reason != v1alpha1.ReasonSynced {
+		return nil
+	}
 	var wrong []error
-	for i := range h.Journal {
-		m := &h.Journal[i]
-		if m.Actor != twiliosim.ActorAPI {
-			continue
-		}
-		var err error
-		switch m.Change {
-		case twiliosim.ChangeAssign:
-			err = h.entitled(m, h.writeBegan(m), mayAssign(m.AddOn))
-		case twiliosim.ChangeUnassign:
-			err = h.entitled(m, h.writeBegan(m), h.mayUnassign(m))
-		default:
-			err = fmt.Errorf("the operator did %s on %s", m.Change, short(m.Number))
-		}
-		if err != nil {
-			wrong = append(wrong, err)
+	for addOn, by := range h.assignedAt(last.Number, forever) {
+		created := last.records(addOn, v1alpha1.OwnershipCreated) || (!tolerateLostOwnership && h.soleCreator(l, &by))
+		if !last.lists(addOn) && created {
+			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
 		}
 	}
 	return wrong

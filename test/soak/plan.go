@@ -54,11 +54,12 @@ func newPlan(seed uint64, steps int) plan {
 	}
 	for i := range steps {
 		a := choose(random, all)
-		if i < 3 {
-			a = people()[0]
-		}
 		s := step{number: i + 1, kind: a.kind, pause: pauses[random.IntN(len(pauses))]}
 		s.words, s.do = a.make(random)
+		if i < len(busy) {
+			s.kind = "create"
+			s.words, s.do = create(newObject(random, slots[busy[i]]))
+		}
 		p.steps = append(p.steps, s)
 	}
 	return p

@@ -48,8 +48,10 @@ type run struct {
 	mu      sync.Mutex
 	counts  map[string]int
 	pending []*time.Timer
-	undo    []func()
-	notes   []string // what became of each step
+	// inFlight are the requests to Twilio under way, by when they began.
+	inFlight map[time.Time]int
+	undo     []func()
+	notes    []string // what became of each step
 	// apiFaults counts the faults of the API server; the last one set is the one that counts.
 	apiFaults atomic.Int64
 	began     time.Time
@@ -93,7 +95,7 @@ func execute(ctx context.Context, env *testenv.Env, p plan) (*outcome, error) {
 // prepare sets the scene: an empty cluster, a new Twilio, and a manager.
 func prepare(ctx context.Context, env *testenv.Env, p plan) (*run, error) {
 	r := &run{
-		env: env, plan: p, events: newRecorder(), counts: map[string]int{}, valid: map[string]string{}, began: time.Now(),
+		env: env, plan: p, events: newRecorder(), counts: map[string]int{}, valid: map[string]string{}, began: time.Now(), inFlight: map[time.Time]int{},
 		sim: twiliosim.New(twiliosim.Options{Seed: p.seed}),
 	}
 	if err := clean(ctx, env); err != nil {
@@ -127,7 +129,7 @@ func prepare(ctx context.Context, env *testenv.Env, p plan) (*run, error) {
 
 func (r *run) setTwilio() error {
 	err := r.sim.UpdateBehaviour(func(b *twiliosim.Behaviour) {
-		b.Latency, b.LatencyJitter = twiliosim.Duration(5*time.Millisecond), twiliosim.Duration(60*time.Millisecond)
+		b.Latency, b.LatencyJitter = twiliosim.Duration(20*time.Millisecond), twiliosim.Duration(120*time.Millisecond)
 		if r.plan.differentSIDs {
 			b.AssignmentSID = twiliosim.AssignmentSIDDifferent
 		}
@@ -278,7 +280,7 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 		ready = r.first // the same process over the whole run
 	}
 	healed := time.Now()
-	if err := testenv.Wait(ctx, r.patience(stepsTook), "everything is as the model says", func() error { return r.look(ctx) }); err != nil {
+	if err := testenv.Wait(ctx, r.patience(stepsTook), "everything is as the model says", func() error { return r.look(ctx, healed) }); err != nil {
 		out.violations = append(out.violations, err)
 	} else {
 		out.settled = time.Since(healed)
@@ -319,7 +321,10 @@ func ours(q testenv.APIRequest) bool {
 }
 
 // look compares what is there with what must be.
-func (r *run) look(ctx context.Context) error {
+func (r *run) look(ctx context.Context, healed time.Time) error {
+	if n := r.hanging(healed); n > 0 {
+		return fmt.Errorf("%d requests hang that faults have reached", n)
+	}
 	s, err := r.scene(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,272 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
+)
+
+var (
+	pn      = twiliosim.SID("PN", 1)
+	xa, xb  = twiliosim.SID("XE", 1), twiliosim.SID("XE", 2)
+	dayZero = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// at is a time by seconds.
+func at(seconds float64) time.Time {
+	return dayZero.Add(time.Duration(seconds * float64(time.Second)))
+}
+
+// owned is an object with its finalizer from second 0 on, and what changes on it when.
+func owned(key string, changes ...func(*life)) life {
+	l := life{UID: key, Key: key, Created: at(0), Versions: []version{{
+		From: at(0), Until: forever, Number: pn, Account: "main", AddOns: []string{xa},
+		Policy: v1alpha1.ManagementAuthoritative, Deletion: v1alpha1.DeletionDelete, Finalizer: true,
+	}}}
+	for _, change := range changes {
+		change(&l)
+	}
+	return l
+}
+
+// since adds a version that begins at a second.
+func since(seconds float64, change func(*version)) func(*life) {
+	return func(l *life) {
+		last := &l.Versions[len(l.Versions)-1]
+		next := *last
+		last.Until, next.From = at(seconds), at(seconds)
+		change(&next)
+		l.Versions = append(l.Versions, next)
+	}
+}
+
+// always changes the first version.
+func always(change func(*version)) func(*life) {
+	return func(l *life) { change(&l.Versions[0]) }
+}
+
+func goneAt(seconds float64) func(*life) {
+	return func(l *life) {
+		l.Gone = at(seconds)
+		l.Versions[len(l.Versions)-1].Until = at(seconds)
+	}
+}
+
+func lists(sids ...string) func(*version) { return func(v *version) { v.AddOns = sids } }
+
+func additive(v *version)  { v.Policy = v1alpha1.ManagementAdditive }
+func observe(v *version)   { v.Policy = v1alpha1.ManagementObserve }
+func suspended(v *version) { v.Suspend = true }
+func deleting(v *version)  { v.Deleting = true }
+func retain(v *version)    { v.Deletion = v1alpha1.DeletionRetain }
+func unclaimed(v *version) { v.Finalizer = false }
+
+// scenario is a history in which a manager lives all the time, everybody is allowed, and
+// every object was made sure of at second 20, in a pass that read the number at second 19.
+func scenario(lives []life, changes ...func(*history)) *history {
+	h := &history{
+		Lives:    lives,
+		Accounts: []accountVersion{{Name: "main", From: at(-10), Until: forever}},
+		Rooms:    []room{{Name: "ns", Allowed: true, From: at(-10)}},
+		Managers: []manager{{Name: "m", Alive: span{at(-5), forever}}},
+		Calls:    []call{{Method: "GET", Number: pn, Of: "AssignedAddOns", At: at(19)}},
+	}
+	for i := range lives {
+		h.Checks = append(h.Checks, check{Key: lives[i].Key, By: "m", At: at(20)})
+	}
+	for _, change := range changes {
+		change(h)
+	}
+	return h
+}
+
+// wrote is a write of the operator at second 21.
+func wrote(change twiliosim.Change, addOn string) func(*history) {
+	return func(h *history) {
+		h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(21), Actor: twiliosim.ActorAPI, Change: change, Number: pn, AddOn: addOn})
+	}
+}
+
+// console is a change by somebody else.
+func console(seconds float64, addOn string) func(*history) {
+	return func(h *history) {
+		h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(seconds), Actor: twiliosim.ActorConsole, Change: twiliosim.ChangeAssign, Number: pn, AddOn: addOn})
+	}
+}
+
+// posted is an earlier POST, in a pass that had made sure of the object.
+func posted(key, addOn string) func(*history) {
+	return func(h *history) {
+		h.Checks = append([]check{{Key: key, By: "m", At: at(5)}}, h.Checks...)
+		h.Calls = append([]call{{Method: "POST", Number: pn, Of: "AssignedAddOns", AddOn: addOn, At: at(6)}}, h.Calls...)
+	}
+}
+
+func TestJudgeWrite(t *testing.T) {
+	assign, unassign := twiliosim.ChangeAssign, twiliosim.ChangeUnassign
+	cases := map[string]struct {
+		h *history
+		// says is in the verdict; empty: somebody had the right.
+		says string
+	}{
+		"assign what is listed":    {scenario([]life{owned("ns/a")}, wrote(assign, xa)), ""},
+		"assign what is not":       {scenario([]life{owned("ns/a")}, wrote(assign, xb)), "did not list"},
+		"remove what is not":       {scenario([]life{owned("ns/a")}, wrote(unassign, xb)), ""},
+		"remove what is listed":    {scenario([]life{owned("ns/a")}, wrote(unassign, xa)), "it listed the add-on"},
+		"nobody made sure":         {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) { h.Checks = nil }), "no manager had made sure"},
+		"nobody names the number":  {scenario(nil, wrote(assign, xa)), "nobody had the right"},
+		"suspended":                {scenario([]life{owned("ns/a", always(suspended))}, wrote(unassign, xb)), "suspended"},
+		"observing":                {scenario([]life{owned("ns/a", always(observe))}, wrote(unassign, xb)), "observing"},
+		"edited before the check":  {scenario([]life{owned("ns/a", since(19.9, lists(xb)))}, wrote(assign, xa)), "did not list"},
+		"edited after the check":   {scenario([]life{owned("ns/a", since(20.1, lists(xb)))}, wrote(assign, xa)), ""},
+		"listed before the check":  {scenario([]life{owned("ns/a", since(20.1, lists(xa, xb)))}, wrote(unassign, xb)), ""},
+		"released after the check": {scenario([]life{owned("ns/a", since(1, suspended), since(20.5, func(v *version) { v.Suspend = false }))}, wrote(unassign, xb)), ""},
+		"additive, somebody's":     {scenario([]life{owned("ns/a", always(additive))}, console(1, xb), wrote(unassign, xb)), "is Additive"},
+		"additive, its own":        {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, lists(xa)))}, posted("ns/a", xb), wrote(unassign, xb)), ""},
+		"additive, never asked by": {scenario([]life{owned("ns/a", always(additive))}, posted("ns/a", xb), wrote(unassign, xb)), "is Additive"},
+		"deleted with Delete":      {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xa)), ""},
+		"deleted, a stranger's":    {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xb)), "never its own"},
+		"deleted, assigns":         {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(assign, xa)), "being deleted"},
+		"deleted with Retain":      {scenario([]life{owned("ns/a", always(retain), since(15, deleting))}, wrote(unassign, xa)), "Retain"},
+		"Retain just before":       {scenario([]life{owned("ns/a", since(15, deleting), since(19.9, retain))}, wrote(unassign, xa)), "Retain"},
+		"deleted, Additive":        {scenario([]life{owned("ns/a", always(additive), since(15, deleting))}, console(1, xa), wrote(unassign, xa)), "had not created"},
+		"the loser removes": {scenario([]life{
+			owned("ns/a"), owned("ns/b", always(lists()), always(unclaimed)),
+		}, wrote(unassign, xa)), "did not own"},
+		"the loser assigns": {scenario([]life{
+			owned("ns/a", always(lists())), owned("ns/b", always(unclaimed)),
+		}, wrote(assign, xa)), "did not own"},
+		"not allowed any more": {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) {
+			h.Rooms = append(h.Rooms, room{Name: "ns", From: at(17)})
+		}), "did not own"},
+		"not allowed since a moment": {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) {
+			h.Rooms = append(h.Rooms, room{Name: "ns", From: at(18.5)})
+		}), ""},
+		"not allowed, while no event passed": {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) {
+			h.Rooms = append(h.Rooms, room{Name: "ns", From: at(11)})
+			h.Managers[0].Behind = []span{{at(10), at(18)}}
+		}), ""},
+		"account gone": {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) { h.Accounts[0].Until = at(10) }), "did not own"},
+		"another manager stood still": {scenario([]life{owned("ns/a", since(15, lists(xb)))}, wrote(assign, xa), func(h *history) {
+			h.Managers = append(h.Managers, manager{Name: "old", Alive: span{at(-5), forever}})
+			h.Checks = append([]check{{Key: "ns/a", By: "old", At: at(14)}}, h.Checks...)
+		}), ""},
+		"another manager had ended": {scenario([]life{owned("ns/a", since(15, lists(xb)))}, wrote(assign, xa), func(h *history) {
+			h.Managers = append(h.Managers, manager{Name: "old", Alive: span{at(-5), at(16)}})
+			h.Checks = append([]check{{Key: "ns/a", By: "old", At: at(14)}}, h.Checks...)
+		}), "did not list"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := c.h
+			err := h.judgeWrite(&h.Journal[len(h.Journal)-1])
+			if c.h.Journal[len(h.Journal)-1].Actor != twiliosim.ActorAPI {
+				t.Fatal("the last change is not the operator's")
+			}
+			compare(t, err, c.says)
+		})
+	}
+}
+
+func compare(t *testing.T, err error, says string) {
+	t.Helper()
+	switch {
+	case says == "" && err != nil:
+		t.Errorf("wrongly said: %v", err)
+	case says != "" && (err == nil || !strings.Contains(err.Error(), says)):
+		t.Errorf("said %v, want one that says %q", err, says)
+	}
+}
+
+func TestJudgeRelease(t *testing.T) {
+	created := func(v *version) {
+		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(xa), Ownership: v1alpha1.OwnershipCreated}}
+	}
+	cases := map[string]struct {
+		h    *history
+		left bool
+	}{
+		"left":              {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(1, xa)), true},
+		"not its own":       {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(1, xb)), false},
+		"added meanwhile":   {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(21, xa)), false},
+		"removed":           {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(1, xa), wrote(twiliosim.ChangeUnassign, xa)), false},
+		"Retain":            {scenario([]life{owned("ns/a", always(retain), since(15, deleting), goneAt(22))}, console(1, xa)), false},
+		"suspended":         {scenario([]life{owned("ns/a", since(15, deleting), since(16, suspended), goneAt(22))}, console(1, xa)), false},
+		"Additive, adopted": {scenario([]life{owned("ns/a", always(additive), since(15, deleting), goneAt(22))}, console(1, xa)), false},
+		"Additive, created": {scenario([]life{owned("ns/a", always(additive), always(created), since(15, deleting), goneAt(22))}, console(1, xa)), true},
+		"by force": {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22), func(l *life) { l.Forced = at(21) })},
+			console(1, xa)), false},
+		"never claimed": {scenario([]life{owned("ns/a", always(unclaimed), goneAt(22))}, console(1, xa)), false},
+		"handed over": {scenario([]life{
+			owned("ns/a", since(15, deleting), goneAt(22)), owned("ns/b", always(unclaimed)),
+		}, console(1, xa)), false},
+		"not wanted by the next": {scenario([]life{
+			owned("ns/a", since(15, deleting), goneAt(22)), owned("ns/b", always(unclaimed), always(lists(xb))),
+		}, console(1, xa)), true},
+		"another owner": {scenario([]life{
+			owned("ns/b", since(15, deleting), goneAt(22)), owned("ns/a", always(lists(xb))),
+		}, console(1, xa)), false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			wrong := c.h.judgeRelease(&c.h.Lives[0])
+			if (len(wrong) > 0) != c.left {
+				t.Errorf("said %v, want something: %t", wrong, c.left)
+			}
+		})
+	}
+}
+
+func TestWinner(t *testing.T) {
+	older, younger := &life{UID: "older", Key: "ns/z", Created: at(0)}, &life{UID: "younger", Key: "ns/a", Created: at(1)}
+	twin := &life{UID: "twin", Key: "ns/a", Created: at(0)}
+	cases := map[string]struct {
+		reason string
+		claims []claim
+		want   string
+	}{
+		"nobody":    {"no claim, no owner", nil, ""},
+		"oldest":    {"nobody holds the number", []claim{{life: younger}, {life: older}}, "older"},
+		"by name":   {"the same second", []claim{{life: older}, {life: twin}}, "twin"},
+		"incumbent": {"who holds the number keeps it", []claim{{life: older}, {life: younger, incumbent: true}}, "younger"},
+		"absent": {"whose account has not the number comes last", []claim{
+			{life: older, absent: true}, {life: younger},
+		}, "younger"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			if w := winner(c.claims); w != nil {
+				got = w.life.UID
+			}
+			if got != c.want {
+				t.Errorf("%s: the owner is %q, want %q", c.reason, got, c.want)
+			}
+		})
+	}
+}
+
+func TestParseReplay(t *testing.T) {
+	p, err := parseReplay("7/20:2,5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.replay(); got != "7/20:2,5" {
+		t.Errorf("it becomes %s", got)
+	}
+	whole := newPlan(7, 20)
+	if p.steps[1].words != whole.steps[4].words {
+		t.Errorf("step 5 is %q, and in the whole plan %q", p.steps[1].words, whole.steps[4].words)
+	}
+	for _, bad := range []string{"", "7", "7/", "x/3", "7/0", "7/3:4", "7/3:x"} {
+		if _, err := parseReplay(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
