@@ -103,7 +103,7 @@ FIRST_SEED ?= 1
 
 .PHONY: soak
 soak: ## Test against the model under faults and crashes: SEEDS runs of STEPS steps, from FIRST_SEED on.
-	@SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) hack/test.sh ./test/soak -run TestLong -count=1 -timeout 0
+	@SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) hack/test.sh ./test/soak -run TestLong -count=1 -timeout 0 -v
 
 .PHONY: check-openapi
 check-openapi: ## Check the simulator against Twilio's OpenAPI (TWILIO_OPENAPI_DIR=… with the data).

@@ -130,16 +130,17 @@ func (r *AccountReconciler) check(ctx context.Context, account *v1alpha1.TwilioA
 	}
 	defer r.connections.Governors.Forget(key)
 	defer turn.Done()
-	if err := conn.client.Verify(ctx); err != nil {
-		if twilio.IsUnauthorized(err) {
-			conn.reject(err)
-		}
-		return conn, err
+	err = conn.client.Verify(ctx)
+	switch {
+	case twilio.IsUnauthorized(err):
+		conn.reject(err)
+	case err == nil, twilio.IsPermissionDenied(err) && conn.refusal() != nil:
+		// Also who may not do something is known to Twilio. Whoever met a refusal in the
+		// meantime need not wait for a slow re-check.
+		conn.accept()
+		r.assignments.wakeAccount(account.Name)
 	}
-	conn.accept()
-	// Whoever met a refusal in the meantime need not wait for a slow re-check.
-	r.assignments.wakeAccount(account.Name)
-	return conn, nil
+	return conn, err
 }
 
 // report writes the account's status if it changed, and says when to look again: in a

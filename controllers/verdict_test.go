@@ -16,6 +16,7 @@ import (
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
 // conditionsOf shows conditions as "Type=Status/Reason", in the order of status.
@@ -133,4 +134,19 @@ func TestRefusedCredentialIsToldInTheSameWords(t *testing.T) {
 			t.Errorf("%s: the message is\n%s\nwant\n%s", op, got, want)
 		}
 	}
+}
+
+// A stray 401 is forgotten also when the account's own check is answered 403: that credential
+// is known to Twilio, and each object finds out for itself what it may do.
+func TestRefusalEndsWithPermissionDenied(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.assignment("line", w.number(), []int{0})
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	twiliosim.Must(
+		s.sim.AddFault(twiliosim.Fault{Operation: twiliosim.OpNumbers, Account: w.account, Kind: twiliosim.FaultError, Status: http.StatusForbidden}),
+		s.sim.AddFault(twiliosim.Fault{Operation: twiliosim.OpList, Account: w.account, Kind: twiliosim.FaultError, Status: http.StatusUnauthorized, Count: 1}),
+	)
+	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(1) })
+	awaitReason(t, a, v1alpha1.ReasonSynced)
 }
