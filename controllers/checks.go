@@ -6,6 +6,7 @@ package controllers
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +20,8 @@ type check struct {
 	at    int64 // in nanoseconds of Unix time
 	entry *entry
 }
+
+func (c check) void() bool { return c.entry.due != c.at }
 
 // checks is a heap, the next one first.
 type checks []check
@@ -52,6 +55,10 @@ func (x *index) checkAt(key types.NamespacedName, due time.Time) {
 		return
 	}
 	e.due = at
+	if len(x.checks) > 2*len(x.entries)+fewQueued {
+		x.checks = slices.DeleteFunc(x.checks, check.void)
+		heap.Init(&x.checks)
+	}
 	heap.Push(&x.checks, check{at: at, entry: e})
 	if x.checks[0].entry == e {
 		select {
@@ -70,23 +77,36 @@ func (x *index) checkNoMore(key types.NamespacedName) {
 	}
 }
 
-// dueAt takes the objects that are due, and says how long it is until more are.
-func (x *index) dueAt(now time.Time) (keys []types.NamespacedName, wait time.Duration) {
+// dueAt takes at most so many objects that are due, and says how long it is until more are.
+func (x *index) dueAt(now time.Time, most int) (keys []types.NamespacedName, wait time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for len(x.checks) > 0 {
+	for len(x.checks) > 0 && len(keys) < most {
 		next := x.checks[0]
-		if wait := next.at - now.UnixNano(); wait > 0 && next.entry.due == next.at {
-			return keys, time.Duration(wait)
-		}
-		heap.Pop(&x.checks)
-		if next.entry.due == next.at {
+		wait := time.Duration(next.at - now.UnixNano())
+		switch {
+		case next.void():
+		case wait > 0:
+			return keys, wait
+		default:
 			next.entry.due = 0
 			keys = append(keys, keyOf(next.entry.object))
 		}
+		heap.Pop(&x.checks)
+	}
+	if len(x.checks) > 0 {
+		return keys, 0
 	}
 	return keys, time.Hour
 }
+
+const (
+	// fewQueued is up to how many objects ready for a pass checks are added to the queue.
+	// After a start all that is settled is due; the queue would keep the room for all of it.
+	fewQueued = 1000
+	// drain is how long the queue is given to get there.
+	drain = 5 * time.Millisecond
+)
 
 // clock is the source of the periodic checks.
 type clock struct {
@@ -110,8 +130,8 @@ func (c clock) run(ctx context.Context) {
 		case <-timer.C:
 		case <-c.index.sooner:
 		}
-		keys, wait := c.index.dueAt(time.Now())
+		keys, wait := c.index.dueAt(time.Now(), c.queue.room())
 		c.queue.add(background, 0, keys...)
-		timer.Reset(wait)
+		timer.Reset(max(wait, drain))
 	}
 }

@@ -108,9 +108,25 @@ func TestObjectsAreCheckedWhenDue(t *testing.T) {
 			},
 			map[time.Duration][]string{time.Hour: {"c"}},
 		},
+		"not what was withdrawn, however often it was": {
+			func(x *index, key func(int) types.NamespacedName) {
+				now := time.Now()
+				for i := range 10 * fewQueued {
+					x.checkAt(key(0), now.Add(time.Hour+time.Duration(i)))
+				}
+				x.checkAt(key(0), now.Add(2*time.Hour))
+				if len(x.checks) > 2*fewQueued {
+					panic("what is void is kept")
+				}
+			},
+			map[time.Duration][]string{2 * time.Hour: {"a"}},
+		},
 		"at once if it is late": {
-			func(x *index, key func(int) types.NamespacedName) { x.checkAt(key(0), time.Now().Add(-time.Hour)) },
-			map[time.Duration][]string{0: {"a"}},
+			func(x *index, key func(int) types.NamespacedName) {
+				time.Sleep(time.Minute) // the clock waits
+				x.checkAt(key(0), time.Now().Add(-time.Hour))
+			},
+			map[time.Duration][]string{time.Minute: {"a"}},
 		},
 	}
 	for name, c := range cases {

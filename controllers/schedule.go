@@ -90,6 +90,17 @@ func (q *queue) Start(_ context.Context, to workqueue.TypedRateLimitingInterface
 	return nil
 }
 
+// room is how many more objects may be added for there to be few ready for a pass;
+// none before the controller has started, when they would be dropped.
+func (q *queue) room() int {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	if q.to == nil {
+		return 0
+	}
+	return max(0, fewQueued-q.to.Len())
+}
+
 func (q *queue) add(priority int, after time.Duration, keys ...types.NamespacedName) {
 	q.mu.RLock()
 	defer q.mu.RUnlock()

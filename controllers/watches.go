@@ -94,11 +94,11 @@ type assignment = v1alpha1.PhoneNumberAddOnAssignment
 // Create queues an object. Of the initial listing only those with work left go first.
 func (h assignmentEvents) Create(_ context.Context, e event.TypedCreateEvent[*assignment], _ requests) {
 	h.r.index.put(e.Object)
-	priority := normal
 	if e.IsInInitialList && e.Object.DeletionTimestamp.IsZero() && settled(e.Object) {
-		priority = background
+		h.r.index.checkAt(keyOf(e.Object), time.Now())
+	} else {
+		h.r.queue.add(normal, 0, keyOf(e.Object))
 	}
-	h.r.queue.add(priority, 0, keyOf(e.Object))
 	if !e.IsInInitialList {
 		h.r.touchAccount(e.Object)
 	}
@@ -161,7 +161,10 @@ func (r *AssignmentReconciler) accountEvents() handler.TypedEventHandler[*v1alph
 // wakeAccount queues the objects that refer to an account. Those that are settled
 // cost nothing by it.
 func (r *AssignmentReconciler) wakeAccount(name string) {
-	r.queue.add(background, 0, r.index.where(func(_ types.NamespacedName, account string) bool { return account == name })...)
+	now := time.Now()
+	for _, key := range r.index.where(func(_ types.NamespacedName, account string) bool { return account == name }) {
+		r.index.checkAt(key, now)
+	}
 }
 
 // namespaceEvents wakes the objects of a namespace whose labels changed.

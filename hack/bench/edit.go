@@ -121,6 +121,10 @@ func editBusy(ctx context.Context, w *world) (outcome, error) {
 		return outcome{}, err
 	}
 	to, end, err := w.counted(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	err = w.keepProfile(ctx, "profile?seconds=10", "processor.pprof")
 	at := float64(to.Succeeded-from.Succeeded) * latency.Seconds() / (limit * end.Sub(begin).Seconds())
 	return outcome{
 		Title: fmt.Sprintf("the same while %s objects resync flat out, limit %d", thousands(objects), limit),

@@ -63,7 +63,7 @@ func (w *world) weigh(ctx context.Context, objects int) (s sizeUp, err error) {
 	}
 	w.end() // the tracker would take its part of the processor
 	s.objects = objects
-	if s.list, err = w.api.listAll(ctx); err != nil {
+	if s.list, err = w.api.listAll(ctx, objects); err != nil {
 		return s, err
 	}
 	if err := w.start(ctx); err != nil {
@@ -77,7 +77,10 @@ func (w *world) weigh(ctx context.Context, objects int) (s sizeUp, err error) {
 	if s.processor, err = w.atRest(ctx, pick(w.bench, 30*time.Second, 3*time.Second)); err != nil {
 		return s, err
 	}
-	if _, err := w.manager.collect(ctx); err != nil {
+	if err := w.manager.collect(ctx); err != nil {
+		return s, err
+	}
+	if err := w.keepProfile(ctx, "heap", fmt.Sprintf("heap-%d.pprof", objects)); err != nil {
 		return s, err
 	}
 	after, err := w.manager.scrape(ctx)

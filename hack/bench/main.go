@@ -46,6 +46,7 @@ type options struct {
 	quick, countsOnly bool
 	only              string
 	json              string
+	profiles          string
 }
 
 func (o *options) bind(flags *flag.FlagSet) {
@@ -53,6 +54,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.countsOnly, "counts-only", false, "Run only the scenarios with counts, and show only these.")
 	flags.StringVar(&o.only, "scenario", "", "Run only these, separated by commas; the others keep their results in the file.")
 	flags.StringVar(&o.json, "json", "dist/bench.json", "The file for the results; the table in Markdown goes beside it.")
+	flags.StringVar(&o.profiles, "profiles", "", "A folder for profiles of the manager: the heap at the largest size, the processor flat out.")
 }
 
 // scenario is one line of the table.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -122,12 +123,23 @@ func parseSeries(text string) series {
 	return found
 }
 
-// collect runs the garbage collector and returns the heap profile that it leaves.
-func (m *manager) collect(ctx context.Context) (profile string, err error) {
-	if _, err = read(ctx, "http://"+m.pprof+"/debug/pprof/heap?gc=1"); err != nil {
-		return "", err
+// collect runs the garbage collector, twice: what a finalizer held goes in the second.
+func (m *manager) collect(ctx context.Context) error {
+	for range 2 {
+		if _, err := read(ctx, "http://"+m.pprof+"/debug/pprof/heap?gc=1"); err != nil {
+			return err
+		}
 	}
-	return read(ctx, "http://"+m.pprof+"/debug/pprof/heap?gc=1")
+	return nil
+}
+
+// keepProfile writes a profile of the manager to a file, if profiles are wanted.
+func (w *world) keepProfile(ctx context.Context, of, file string) error {
+	if w.profiles == "" {
+		return nil
+	}
+	profile, err := read(ctx, "http://"+w.manager.pprof+"/debug/pprof/"+of)
+	return errors.Join(err, os.MkdirAll(w.profiles, 0o755), os.WriteFile(filepath.Join(w.profiles, file), []byte(profile), 0o644))
 }
 
 // peak is the most memory that was ever resident, in bytes; 0 where the system does not tell.
