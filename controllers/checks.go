@@ -104,8 +104,9 @@ const (
 	// fewQueued is up to how many objects ready for a pass checks are added to the queue.
 	// After a start all that is settled is due; the queue would keep the room for all of it.
 	fewQueued = 1000
-	// drain is how long the queue is given to get there.
-	drain = 5 * time.Millisecond
+	// drain is how long the queue is given at first to get there, and at most: nobody
+	// takes anything from that of a standby.
+	drain, longestDrain = 5 * time.Millisecond, time.Second
 )
 
 // clock is the source of the periodic checks.
@@ -123,7 +124,7 @@ func (c clock) Start(ctx context.Context, _ requests) error {
 func (c clock) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for pause := drain; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -132,6 +133,12 @@ func (c clock) run(ctx context.Context) {
 		}
 		keys, wait := c.index.dueAt(time.Now(), c.queue.room())
 		c.queue.add(background, 0, keys...)
-		timer.Reset(max(wait, drain))
+		switch {
+		case wait > 0 || len(keys) > 0:
+			pause = drain
+		default: // no room for what is due
+			pause = min(2*pause, longestDrain)
+		}
+		timer.Reset(max(wait, pause))
 	}
 }

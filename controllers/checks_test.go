@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -90,8 +91,8 @@ func TestObjectsAreCheckedWhenDue(t *testing.T) {
 		"the last time that was said counts, sooner or later": {
 			func(x *index, key func(int) types.NamespacedName) {
 				now := time.Now()
-				for _, hours := range []time.Duration{3, 2, 2, 5} {
-					x.checkAt(key(0), now.Add(hours*time.Hour))
+				for _, wait := range []time.Duration{3 * time.Hour, 2 * time.Hour, 2 * time.Hour, 5 * time.Hour} {
+					x.checkAt(key(0), now.Add(wait))
 				}
 				x.checkAt(key(1), now.Add(3*time.Hour))
 				x.checkAt(key(1), now.Add(time.Hour))
@@ -138,4 +139,44 @@ func TestObjectsAreCheckedWhenDue(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Of the many that are due after a start, the queue holds few at a time, none before its
+// controller has started, and in the end every one was in it.
+func TestChecksAreFedAsTheQueueEmpties(t *testing.T) {
+	const objects = 5 * fewQueued
+	synctest.Test(t, func(t *testing.T) {
+		x, q := newIndex(), &queue{}
+		for i := range objects {
+			a := &v1alpha1.PhoneNumberAddOnAssignment{}
+			a.Name = fmt.Sprintf("line-%d", i)
+			a.Spec.PhoneNumberSID = v1alpha1.PhoneNumberSID(twiliosim.SID("PN", i+1))
+			x.put(a)
+			x.checkAt(keyOf(a), time.Now())
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		to := priorityqueue.New[reconcile.Request]("checks")
+		if err := (clock{x, q}).Start(ctx, to); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := q.Start(ctx, to); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if n := to.Len(); n == 0 || n > fewQueued {
+			t.Errorf("%d objects are in the queue, want some and at most %d", n, fewQueued)
+		}
+		taken := map[string]bool{}
+		for range objects {
+			request, _, _ := to.GetWithPriority()
+			taken[request.Name] = true
+			to.Done(request)
+		}
+		if len(taken) != objects {
+			t.Errorf("%d of %d objects were in the queue", len(taken), objects)
+		}
+		stop()
+		to.ShutDown()
+	})
 }

@@ -85,13 +85,13 @@ func (s *apiServer) countListed(ctx context.Context) (int, error) {
 	}
 	defer func() { _ = body.Close() }()
 	each := []byte(`"phoneNumberSID":`)
-	n, rest, buffer := 0, 0, make([]byte, 1<<20)
+	n, kept, buffer := 0, 0, make([]byte, 1<<20)
 	for {
-		got, err := body.Read(buffer[rest:])
-		seen := buffer[:rest+got]
+		got, err := body.Read(buffer[kept:])
+		seen := buffer[:kept+got]
 		n += bytes.Count(seen, each)
 		// A name that the end of the buffer cuts is counted with what follows.
-		rest = copy(buffer, seen[max(0, len(seen)-len(each)+1):])
+		kept = copy(buffer, seen[max(0, len(seen)-len(each)+1):])
 		if errors.Is(err, io.EOF) {
 			return n, nil
 		} else if err != nil {

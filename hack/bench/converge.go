@@ -33,7 +33,7 @@ func converge(ctx context.Context, w *world) (outcome, error) {
 		return outcome{}, err
 	}
 	start := time.Now()
-	if err := w.create(ctx, 1, numbers, carried); err != nil {
+	if err := w.create(ctx, 1, numbers); err != nil {
 		return outcome{}, err
 	}
 	if err := w.untilSynced(ctx, numbers); err != nil {
@@ -94,7 +94,7 @@ func storm(ctx context.Context, w *world) (outcome, error) {
 		return outcome{}, err
 	}
 	start := time.Now()
-	if err := w.create(ctx, 1, numbers, carried); err != nil {
+	if err := w.create(ctx, 1, numbers); err != nil {
 		return outcome{}, err
 	}
 	time.Sleep(time.Until(start.Add(settle)))

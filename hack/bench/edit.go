@@ -19,10 +19,10 @@ import (
 // callsOfAnEdit: list, POST, DELETE, one after the other.
 const callsOfAnEdit = 3
 
-// swap changes one add-on of a number for another, and returns how long it takes until
+// swap changes one add-on of a number of the first account for another, and returns how long it takes until
 // status says that it is done, in units of what its calls take.
-func (w *world) swap(ctx context.Context, account, number int) (float64, error) {
-	wanted := append(addOns(account, carried-1), addOnSID(account, installed))
+func (w *world) swap(ctx context.Context, number int) (float64, error) {
+	wanted := append(addOns(1, carried-1), addOnSID(1, installed))
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"addOnSIDs": wanted}})
 	if err != nil {
 		return 0, err
@@ -38,11 +38,11 @@ func (w *world) swap(ctx context.Context, account, number int) (float64, error) 
 	return end.Sub(start).Seconds() / (callsOfAnEdit * latency).Seconds(), err
 }
 
-// swaps makes edits one after the other, each of another number.
-func (w *world) swaps(ctx context.Context, account, from, count int) ([]float64, error) {
+// swaps makes edits of the first account one after the other, each of another number.
+func (w *world) swaps(ctx context.Context, from, count int) ([]float64, error) {
 	times := make([]float64, 0, count)
 	for i := range count {
-		t, err := w.swap(ctx, account, numbersOf(account)+from+i)
+		t, err := w.swap(ctx, numbersOf(1)+from+i)
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +65,7 @@ func editIdle(ctx context.Context, w *world) (outcome, error) {
 	if err := w.rested(ctx, edits, never); err != nil {
 		return outcome{}, err
 	}
-	times, err := w.swaps(ctx, 1, 0, edits)
+	times, err := w.swaps(ctx, 0, edits)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -116,7 +116,7 @@ func editBusy(ctx context.Context, w *world) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	times, err := w.swaps(ctx, 1, 0, edits)
+	times, err := w.swaps(ctx, 0, edits)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -145,7 +145,7 @@ func neighbour(ctx context.Context, w *world) (outcome, error) {
 	if err := w.seed(ctx, 2, waiting, 0); err != nil {
 		return outcome{}, err
 	}
-	alone, err := w.swaps(ctx, 1, 0, edits)
+	alone, err := w.swaps(ctx, 0, edits)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -159,7 +159,7 @@ func neighbour(ctx context.Context, w *world) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	if err := w.create(ctx, 2, waiting, carried); err != nil {
+	if err := w.create(ctx, 2, waiting); err != nil {
 		return outcome{}, err
 	}
 	// The few that are not among those who wait are about to ask again.
@@ -170,7 +170,7 @@ func neighbour(ctx context.Context, w *world) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	beside, err := w.swaps(ctx, 1, edits, edits)
+	beside, err := w.swaps(ctx, edits, edits)
 	if err != nil {
 		return outcome{}, err
 	}

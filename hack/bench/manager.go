@@ -28,7 +28,7 @@ type manager struct {
 // start starts the world's manager. It elects no leader, so that the lease's renewals
 // are not among the writes that are counted, and serves metrics to whom asks, so that
 // answering the bench costs the API server nothing.
-func (w *world) start(ctx context.Context, args ...string) error {
+func (w *world) start(ctx context.Context) error {
 	m := &manager{began: time.Now()}
 	var err error
 	if m.metrics, err = testenv.FreeAddress(ctx); err != nil {
@@ -37,10 +37,9 @@ func (w *world) start(ctx context.Context, args ...string) error {
 	if m.pprof, err = testenv.FreeAddress(ctx); err != nil {
 		return err
 	}
-	m.Process, err = w.env.StartManager(ctx, append([]string{
+	m.Process, err = w.env.StartManager(ctx,
 		"--leader-elect=false", "--metrics-secure=false",
-		"--metrics-bind-address=" + m.metrics, "--pprof-bind-address=" + m.pprof,
-	}, args...)...)
+		"--metrics-bind-address="+m.metrics, "--pprof-bind-address="+m.pprof)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (w *world) preset(ctx context.Context, account, count, limit int, resync ti
 	if err := w.start(ctx); err != nil {
 		return err
 	}
-	if err := w.create(ctx, account, 1, carried); err != nil {
+	if err := w.create(ctx, account, 1); err != nil {
 		return err
 	}
 	first := numbersOf(account)

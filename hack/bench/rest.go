@@ -187,7 +187,7 @@ func (w *world) editWhileStarting(ctx context.Context) (float64, error) {
 	began := time.Now()
 	go func() {
 		var err error
-		took, err = w.swap(ctx, 1, numbersOf(1))
+		took, err = w.swap(ctx, numbersOf(1))
 		edited <- err
 	}()
 	err := w.start(ctx)

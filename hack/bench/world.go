@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -135,25 +134,18 @@ func (w *world) applyAccount(ctx context.Context, account, limit int, resync tim
 	})
 }
 
-// setResync changes how often the numbers of an account are checked.
-func (w *world) setResync(ctx context.Context, account int, resync time.Duration) error {
-	object := &v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: accountName(account)}}
-	patch := fmt.Sprintf(`{"spec":{"resyncInterval":%q}}`, resync)
-	return w.env.Client.Patch(ctx, object, client.RawPatch("application/merge-patch+json", []byte(patch)))
-}
-
 // objectName is that of the object for a number.
 func objectName(number int) string { return fmt.Sprintf("line-%07d", number) }
 
 // create creates an object for each number of an account through the API.
-func (w *world) create(ctx context.Context, account, count, wanted int) error {
+func (w *world) create(ctx context.Context, account, count int) error {
 	return inParallel(ctx, count, writers, func(i int) error {
 		n := numbersOf(account) + i
 		return w.env.Client.Create(ctx, &assignment{
 			ObjectMeta: metav1.ObjectMeta{Name: objectName(n), Namespace: objectsIn},
 			Spec: v1alpha1.PhoneNumberAddOnAssignmentSpec{
 				PhoneNumberSID: v1alpha1.PhoneNumberSID(numberSID(n)),
-				AddOnSIDs:      addOns(account, wanted),
+				AddOnSIDs:      addOns(account, carried),
 				AccountRef:     v1alpha1.AccountReference{Name: accountName(account)},
 			},
 		})
