@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -48,11 +50,12 @@ func (e *Env) RestartAPIServer(ctx context.Context) error {
 
 // ManagerKubeconfigFor writes a kubeconfig by which a manager, as its ServiceAccount,
 // reaches the API server through another address, a Proxy's.
-func (e *Env) ManagerKubeconfigFor(ctx context.Context, name, server string) (string, error) {
-	token, err := e.Token(ctx, serviceAccount)
+func (e *Env) ManagerKubeconfigFor(name, server string) (string, error) {
+	own, err := clientcmd.LoadFromFile(e.ManagerKubeconfig)
 	if err != nil {
 		return "", err
 	}
+	token := own.AuthInfos[own.Contexts[own.CurrentContext].AuthInfo].Token
 	cfg := clientcmdapi.NewConfig()
 	cfg.Clusters[name] = &clientcmdapi.Cluster{Server: server, InsecureSkipTLSVerify: true}
 	cfg.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token}
@@ -81,4 +84,28 @@ func (p *Process) Ready(ctx context.Context, probes string, limit time.Duration)
 			return ask(ctx, "http://"+probes+"/readyz")
 		}
 	})
+}
+
+// Output is what the process has written so far.
+func (p *Process) Output() (string, error) {
+	text, err := os.ReadFile(p.Log)
+	return string(text), err
+}
+
+// Get reads a page of a process.
+func Get(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", url, res.Status)
+	}
+	return string(text), err
 }

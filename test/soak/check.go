@@ -168,10 +168,10 @@ func checkConditions(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) erro
 	is := func(kind string) bool { return meta.IsStatusConditionTrue(a.Status.Conditions, kind) }
 	var wrong []error
 	if well := wellReason(reason); is(v1alpha1.ConditionReady) != well || is(v1alpha1.ConditionStalled) == well {
-		wrong = append(wrong, fmt.Errorf("Ready is %t and Stalled %t with the reason %s", is(v1alpha1.ConditionReady), is(v1alpha1.ConditionStalled), reason))
+		wrong = append(wrong, fmt.Errorf("its Ready is %t and Stalled %t with the reason %s", is(v1alpha1.ConditionReady), is(v1alpha1.ConditionStalled), reason))
 	}
 	if is(v1alpha1.ConditionReconciling) {
-		wrong = append(wrong, errors.New("Reconciling is True at rest"))
+		wrong = append(wrong, errors.New("it is Reconciling at rest"))
 	}
 	return errors.Join(wrong...)
 }

@@ -112,7 +112,7 @@ func (c *crew) launch(name string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig, err := c.env.ManagerKubeconfigFor(ctx, name, url)
+	kubeconfig, err := c.env.ManagerKubeconfigFor(name, url)
 	if err != nil {
 		return nil, err
 	}

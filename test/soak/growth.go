@@ -57,7 +57,7 @@ func (g growth) check() []error {
 func usageOf(ctx context.Context, m *member) usage {
 	text := ""
 	err := testenv.Wait(ctx, time.Minute, "the manager leads", func() (err error) {
-		if text, err = scrape(ctx, m.metrics); err == nil && metric(text, leading) != 1 {
+		if text, err = testenv.Get(ctx, "http://"+m.metrics+"/metrics"); err == nil && metric(text, leading) != 1 {
 			err = errors.New("it waits for the lease")
 		}
 		return err

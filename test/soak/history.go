@@ -57,7 +57,7 @@ func (o *outcome) row() []string {
 	return []string{
 		fmt.Sprint(o.plan.seed), fmt.Sprint(len(o.plan.steps)), fmt.Sprint(injected), fmt.Sprint(api),
 		fmt.Sprint(o.counts["kills"]), fmt.Sprint(o.counts["restarts"]), fmt.Sprint(o.counts["overlaps"]), fmt.Sprint(o.counts["API server restarts"]),
-		fmt.Sprint(o.calls), fmt.Sprint(o.writes), fmt.Sprint(o.settled.Round(100 * time.Millisecond)), fmt.Sprint(len(o.violations)),
+		fmt.Sprint(o.calls), fmt.Sprint(o.writes), o.settled.Round(100 * time.Millisecond).String(), fmt.Sprint(len(o.violations)),
 	}
 }
 

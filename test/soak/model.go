@@ -6,8 +6,8 @@ package soak
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -290,7 +290,7 @@ func (h *history) passBegan(number string, checked time.Time) time.Time {
 		if c.At.After(checked) {
 			break
 		}
-		if c.Method == "GET" && sameSID(c.Number, number) && (c.Of == "" || c.Of == "AssignedAddOns") {
+		if c.Method == http.MethodGet && sameSID(c.Number, number) && (c.Of == "" || c.Of == "AssignedAddOns") {
 			began = c.At
 		}
 	}
@@ -323,7 +323,7 @@ func (h *history) writeBegan(m *twiliosim.Mutation) time.Time {
 		if c.At.After(m.Time) {
 			break
 		}
-		if c.Method != "GET" && sameSID(c.Number, m.Number) && c.about(m) {
+		if c.Method != http.MethodGet && sameSID(c.Number, m.Number) && c.about(m) {
 			began = c.At
 		}
 	}
@@ -397,21 +397,20 @@ func mayAssign(addOn string) right {
 // add-on itself; or it is being deleted, with Delete, and the add-on is one of its own.
 func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 	return func(l *life, v *version) string {
-		created := func() bool { return h.created(l, m.Number, m.AddOn, m.Time) }
 		authoritative := v.Policy == v1alpha1.ManagementAuthoritative
 		switch {
 		case !v.active():
 			return "it was suspended or observing"
 		case v.Deleting && v.Deletion != v1alpha1.DeletionDelete:
 			return "it was being deleted with Retain"
-		case v.Deleting && authoritative && !l.everOwned(m.AddOn) && !created():
-			return "it was being deleted, and the add-on was never its own"
-		case v.Deleting && !authoritative && !created():
-			return "it was being deleted, and had not created the add-on"
 		case !v.Deleting && v.lists(m.AddOn):
 			return "it listed the add-on"
-		case !v.Deleting && !authoritative && !created():
+		case !v.Deleting && authoritative, h.created(l, m.Number, m.AddOn, m.Time):
+			return ""
+		case !authoritative:
 			return "it is Additive, and had not created the add-on"
+		case !l.everOwned(m.AddOn):
+			return "it was being deleted, and the add-on was never its own"
 		}
 		return ""
 	}
@@ -440,165 +439,12 @@ func (h *history) created(l *life, number, addOn string, before time.Time) bool 
 		if !c.At.Before(before) {
 			break
 		}
-		if c.Method == "POST" && sameSID(c.Number, number) && sameSID(c.AddOn, addOn) &&
+		if c.Method == http.MethodPost && sameSID(c.Number, number) && sameSID(c.AddOn, addOn) &&
 			h.whyNot(l, number, c.At, mayAssign(addOn)) == "" {
 			return true
 		}
 	}
 	return false
-}
-
-// judge goes through all that happened, and returns what must not have.
-func (h *history) judge() []error {
-	var wrong []error
-	for i := range h.Journal {
-		if err := h.judgeWrite(&h.Journal[i]); err != nil {
-			wrong = append(wrong, err)
-		}
-	}
-	for i := range h.Lives {
-		wrong = append(wrong, h.judgeRelease(&h.Lives[i])...)
-		wrong = append(wrong, h.judgeLeft(&h.Lives[i])...)
-	}
-	return wrong
-}
-
-// judgeWrite is nil if somebody had the right to what the operator did.
-func (h *history) judgeWrite(m *twiliosim.Mutation) error {
-	if m.Actor != twiliosim.ActorAPI {
-		return nil
-	}
-	var has right
-	switch m.Change {
-	case twiliosim.ChangeAssign:
-		has = mayAssign(m.AddOn)
-	case twiliosim.ChangeUnassign:
-		has = h.mayUnassign(m)
-	default:
-		return fmt.Errorf("the operator did %s on %s", m.Change, short(m.Number))
-	}
-	uids, reasons := h.entitled(m, has)
-	if len(uids) > 0 {
-		return nil
-	}
-	return fmt.Errorf("at %s Twilio was asked to %s %s on %s, and nobody had the right to it: %s",
-		m.Time.Format(clock), m.Change, short(m.AddOn), short(m.Number), strings.Join(reasons, "; "))
-}
-
-// judgeRelease returns what an object left on its number when its finalizer was taken away,
-// which it should not have: nothing if it was let go by force, left Twilio alone, or
-// another owner answered for the number.
-func (h *history) judgeRelease(l *life) []error {
-	if l.Gone.IsZero() || !l.Forced.IsZero() || len(l.Versions) == 0 {
-		return nil
-	}
-	last, before := &l.Versions[len(l.Versions)-1], l.Gone.Add(-1)
-	if !last.Finalizer {
-		return nil
-	}
-	own, around, ok := h.knowledge(l.Key, last.Number, before)
-	if !ok {
-		return []error{fmt.Errorf("%s lost its finalizer, and no manager had made sure of it", l.Key)}
-	}
-	for _, v := range l.within(own, before) {
-		if !v.active() || v.Deletion == v1alpha1.DeletionRetain {
-			return nil
-		}
-	}
-	owners := h.winners(last.Number, around, before)
-	if delete(owners, l.UID); len(owners) > 0 {
-		return nil
-	}
-	var wrong []error
-	for addOn, by := range h.assignedAt(last.Number, l.Gone) {
-		behindOurBack := by.Actor == twiliosim.ActorConsole && by.Time.After(own)
-		if h.guarded(l, addOn, &by) && !behindOurBack && !h.wanted(l, last.Number, addOn, around, l.Gone) {
-			wrong = append(wrong, fmt.Errorf("at %s %s was let go, and left %s on %s", l.Gone.Format(clock), l.Key, short(addOn), short(last.Number)))
-		}
-	}
-	return wrong
-}
-
-// guarded says whether the deletion of an object had to remove an add-on.
-func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation) bool {
-	last := &l.Versions[len(l.Versions)-1]
-	if last.records(addOn, v1alpha1.OwnershipCreated) {
-		return true
-	}
-	if last.Policy == v1alpha1.ManagementAuthoritative && (last.lists(addOn) || last.records(addOn, v1alpha1.OwnershipAdopted)) {
-		return true
-	}
-	return !tolerateLostOwnership && h.soleCreator(l, by)
-}
-
-// soleCreator says whether an assignment can have been made on behalf of this object only.
-func (h *history) soleCreator(l *life, m *twiliosim.Mutation) bool {
-	if m.Actor != twiliosim.ActorAPI {
-		return false
-	}
-	uids, _ := h.entitled(m, mayAssign(m.AddOn))
-	return len(uids) == 1 && uids[0] == l.UID
-}
-
-func (v *version) records(addOn string, ownership v1alpha1.AddOnOwnership) bool {
-	return slices.ContainsFunc(v.Records, func(r v1alpha1.AddOnStatus) bool {
-		return r.Ownership == ownership && (sameSID(string(r.SID), addOn) || sameSID(string(r.AssignedSID), twiliosim.AssignmentSID(v.Number, addOn)))
-	})
-}
-
-// wanted says whether another object that names the number listed an add-on in a window,
-// so that it was handed over.
-func (h *history) wanted(not *life, number, addOn string, from, until time.Time) bool {
-	for i := range h.Lives {
-		l := &h.Lives[i]
-		if l.UID == not.UID {
-			continue
-		}
-		for _, v := range l.within(from, until) {
-			if sameSID(v.Number, number) && !v.Deleting && v.active() && v.lists(addOn) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// judgeLeft returns what an Additive object that is Synced at the end had created itself,
-// does not list any more, and left.
-func (h *history) judgeLeft(l *life) []error {
-	if !l.Gone.IsZero() || len(l.Versions) == 0 {
-		return nil
-	}
-	last := &l.Versions[len(l.Versions)-1]
-	if last.Policy != v1alpha1.ManagementAdditive || last.Deleting || last.Reason != v1alpha1.ReasonSynced {
-		return nil
-	}
-	var wrong []error
-	for addOn, by := range h.assignedAt(last.Number, forever) {
-		created := last.records(addOn, v1alpha1.OwnershipCreated) || (!tolerateLostOwnership && h.soleCreator(l, &by))
-		if !last.lists(addOn) && created {
-			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
-		}
-	}
-	return wrong
-}
-
-// assignedAt is what a number carried at a time, and by whom each add-on was assigned when.
-func (h *history) assignedAt(number string, t time.Time) map[string]twiliosim.Mutation {
-	on := map[string]twiliosim.Mutation{}
-	for _, m := range h.Journal {
-		if m.Time.After(t) {
-			break
-		}
-		switch {
-		case m.Number != number:
-		case m.Change == twiliosim.ChangeAssign:
-			on[m.AddOn] = m
-		case m.Change == twiliosim.ChangeUnassign:
-			delete(on, m.AddOn)
-		}
-	}
-	return on
 }
 
 func namespaceOf(key string) string {

@@ -51,11 +51,10 @@ func always(change func(*version)) func(*life) {
 	return func(l *life) { change(&l.Versions[0]) }
 }
 
-func goneAt(seconds float64) func(*life) {
-	return func(l *life) {
-		l.Gone = at(seconds)
-		l.Versions[len(l.Versions)-1].Until = at(seconds)
-	}
+// let is the end of an object at second 22.
+func let(l *life) {
+	l.Gone = at(22)
+	l.Versions[len(l.Versions)-1].Until = l.Gone
 }
 
 func lists(sids ...string) func(*version) { return func(v *version) { v.AddOns = sids } }
@@ -135,7 +134,7 @@ func TestJudgeWrite(t *testing.T) {
 		"deleted, assigns":         {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(assign, xa)), "being deleted"},
 		"deleted with Retain":      {scenario([]life{owned("ns/a", always(retain), since(15, deleting))}, wrote(unassign, xa)), "Retain"},
 		"Retain just before":       {scenario([]life{owned("ns/a", since(15, deleting), since(19.9, retain))}, wrote(unassign, xa)), "Retain"},
-		"deleted, Additive":        {scenario([]life{owned("ns/a", always(additive), since(15, deleting))}, console(1, xa), wrote(unassign, xa)), "had not created"},
+		"deleted, Additive":        {scenario([]life{owned("ns/a", always(additive), since(15, deleting))}, console(1, xa), wrote(unassign, xa)), "is Additive"},
 		"the loser removes": {scenario([]life{
 			owned("ns/a"), owned("ns/b", always(lists()), always(unclaimed)),
 		}, wrote(unassign, xa)), "did not own"},
@@ -192,25 +191,25 @@ func TestJudgeRelease(t *testing.T) {
 		h    *history
 		left bool
 	}{
-		"left":              {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(1, xa)), true},
-		"not its own":       {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(1, xb)), false},
-		"added meanwhile":   {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(21, xa)), false},
-		"removed":           {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22))}, console(1, xa), wrote(twiliosim.ChangeUnassign, xa)), false},
-		"Retain":            {scenario([]life{owned("ns/a", always(retain), since(15, deleting), goneAt(22))}, console(1, xa)), false},
-		"suspended":         {scenario([]life{owned("ns/a", since(15, deleting), since(16, suspended), goneAt(22))}, console(1, xa)), false},
-		"Additive, adopted": {scenario([]life{owned("ns/a", always(additive), since(15, deleting), goneAt(22))}, console(1, xa)), false},
-		"Additive, created": {scenario([]life{owned("ns/a", always(additive), always(created), since(15, deleting), goneAt(22))}, console(1, xa)), true},
-		"by force": {scenario([]life{owned("ns/a", since(15, deleting), goneAt(22), func(l *life) { l.Forced = at(21) })},
+		"left":              {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa)), true},
+		"not its own":       {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xb)), false},
+		"added meanwhile":   {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(21, xa)), false},
+		"removed":           {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa), wrote(twiliosim.ChangeUnassign, xa)), false},
+		"Retain":            {scenario([]life{owned("ns/a", always(retain), since(15, deleting), let)}, console(1, xa)), false},
+		"suspended":         {scenario([]life{owned("ns/a", since(15, deleting), since(16, suspended), let)}, console(1, xa)), false},
+		"Additive, adopted": {scenario([]life{owned("ns/a", always(additive), since(15, deleting), let)}, console(1, xa)), false},
+		"Additive, created": {scenario([]life{owned("ns/a", always(additive), always(created), since(15, deleting), let)}, console(1, xa)), true},
+		"by force": {scenario([]life{owned("ns/a", since(15, deleting), let, func(l *life) { l.Forced = at(21) })},
 			console(1, xa)), false},
-		"never claimed": {scenario([]life{owned("ns/a", always(unclaimed), goneAt(22))}, console(1, xa)), false},
+		"never claimed": {scenario([]life{owned("ns/a", always(unclaimed), let)}, console(1, xa)), false},
 		"handed over": {scenario([]life{
-			owned("ns/a", since(15, deleting), goneAt(22)), owned("ns/b", always(unclaimed)),
+			owned("ns/a", since(15, deleting), let), owned("ns/b", always(unclaimed)),
 		}, console(1, xa)), false},
 		"not wanted by the next": {scenario([]life{
-			owned("ns/a", since(15, deleting), goneAt(22)), owned("ns/b", always(unclaimed), always(lists(xb))),
+			owned("ns/a", since(15, deleting), let), owned("ns/b", always(unclaimed), always(lists(xb))),
 		}, console(1, xa)), true},
 		"another owner": {scenario([]life{
-			owned("ns/b", since(15, deleting), goneAt(22)), owned("ns/a", always(lists(xb))),
+			owned("ns/b", since(15, deleting), let), owned("ns/a", always(lists(xb))),
 		}, console(1, xa)), false},
 	}
 	for name, c := range cases {

@@ -5,13 +5,9 @@ package soak
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +15,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -318,193 +313,4 @@ func (r *run) tally(out *outcome) {
 
 func ours(q testenv.APIRequest) bool {
 	return strings.HasPrefix(q.Resource, "phonenumberaddonassignments") || strings.HasPrefix(q.Resource, "twilioaccounts")
-}
-
-// look compares what is there with what must be.
-func (r *run) look(ctx context.Context, healed time.Time) error {
-	if n := r.hanging(healed); n > 0 {
-		return fmt.Errorf("%d requests hang that faults have reached", n)
-	}
-	s, err := r.scene(ctx)
-	if err != nil {
-		return err
-	}
-	return s.check()
-}
-
-// scene reads what is there.
-func (r *run) scene(ctx context.Context) (*scene, error) {
-	var objects v1alpha1.PhoneNumberAddOnAssignmentList
-	var accounts v1alpha1.TwilioAccountList
-	var namespaces corev1.NamespaceList
-	if err := errors.Join(r.env.Client.List(ctx, &objects), r.env.Client.List(ctx, &accounts), r.env.Client.List(ctx, &namespaces)); err != nil {
-		return nil, err
-	}
-	s := &scene{objects: objects.Items, accounts: map[string]*v1alpha1.TwilioAccount{}, allowed: map[string]bool{}, sites: map[string]*siteState{}}
-	for i := range accounts.Items {
-		s.accounts[accounts.Items[i].Name] = &accounts.Items[i]
-	}
-	for i := range namespaces.Items {
-		s.allowed[namespaces.Items[i].Name] = namespaces.Items[i].Labels[allowedLabel] == "allowed"
-	}
-	var err error
-	for i := range sites {
-		if s.sites[sites[i].name], err = r.siteState(ctx, &sites[i]); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
-}
-
-func (r *run) siteState(ctx context.Context, s *site) (*siteState, error) {
-	state := &siteState{numbers: map[string][]string{}, installed: map[string]bool{}, otherSIDs: r.plan.differentSIDs}
-	for _, number := range s.numbers {
-		state.numbers[number] = r.sim.Assigned(number)
-	}
-	var status twiliosim.AccountStatus
-	for _, account := range r.sim.Snapshot().Accounts {
-		if account.SID == s.sid {
-			status = account.Status
-			for _, addOn := range account.AddOns {
-				state.installed[addOn.SID] = true
-			}
-		}
-	}
-	var secret corev1.Secret
-	err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: testenv.Namespace, Name: s.secret}, &secret)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, err
-	}
-	password := secret.Data[v1alpha1.SecretKeyAuthToken]
-	if s.key != "" {
-		password = secret.Data[v1alpha1.SecretKeyAPIKeySecret]
-	}
-	switch {
-	case apierrors.IsNotFound(err), string(password) != r.valid[s.name]:
-		state.secretWrong = apierrors.IsNotFound(err) || strings.Contains(string(password), "wrong")
-		state.credential = v1alpha1.ReasonCredentialsInvalid
-	case status == twiliosim.AccountSuspended && strings.HasPrefix(string(r.sim.Behaviour().Suspended), "403"):
-		state.credential = v1alpha1.ReasonPermissionDenied
-	case status == twiliosim.AccountSuspended:
-		state.credential = v1alpha1.ReasonCredentialsInvalid
-	}
-	return state, nil
-}
-
-// rest looks at two intervals in which nothing happens: nothing may change, and each number
-// is listed once an interval.
-func (r *run) rest(ctx context.Context) []error {
-	before, err := r.scene(ctx)
-	if err != nil {
-		return []error{err}
-	}
-	calls := r.sim.Calls()
-	began := time.Now()
-	time.Sleep(2 * resync) // this is the time in which nothing may happen, not a wait for something
-	took := time.Since(began)
-	after, err := r.scene(ctx)
-	if err != nil {
-		return []error{err}
-	}
-	return append(r.changed(before, after), r.called(before, calls, r.sim.Calls(), took)...)
-}
-
-func (r *run) changed(before, after *scene) []error {
-	var wrong []error
-	versions := map[types.UID]*v1alpha1.PhoneNumberAddOnAssignment{}
-	for i := range after.objects {
-		versions[after.objects[i].UID] = &after.objects[i]
-	}
-	for i := range before.objects {
-		a := &before.objects[i]
-		b := versions[a.UID]
-		if b == nil || b.ResourceVersion != a.ResourceVersion {
-			wrong = append(wrong, fmt.Errorf("at rest %s/%s was written to: its status was %s and is %s", a.Namespace, a.Name, inJSON(a), inJSON(b)))
-		}
-	}
-	return wrong
-}
-
-func inJSON(a *v1alpha1.PhoneNumberAddOnAssignment) string {
-	if a == nil {
-		return "gone"
-	}
-	text, _ := json.Marshal(a.Status) // a status can always be encoded
-	return string(text)
-}
-
-// called checks the calls at rest: for a settled number its list and nothing else.
-func (r *run) called(s *scene, before, after twiliosim.Calls, took time.Duration) []error {
-	var wrong []error
-	most := int(took/resync) + 2
-	for i := range s.objects {
-		a := &s.objects[i]
-		number := string(a.Spec.PhoneNumberSID)
-		owner := s.owner(number)
-		reason := s.reasonFor(a)
-		if owner == nil || owner.UID != a.UID || (reason != v1alpha1.ReasonSynced && reason != v1alpha1.ReasonObserved) {
-			continue
-		}
-		delta := func(op twiliosim.Operation) int { return after.Of(op, number).Calls - before.Of(op, number).Calls }
-		lists, all := delta(twiliosim.OpList), delta(twiliosim.OpAny)
-		pages := 1
-		if size := r.sim.Behaviour().MaxPageSize; size > 0 {
-			pages = max(1, len(s.sites[a.Spec.AccountRef.Name].numbers[number])/size)
-		}
-		if lists < pages || lists > most*pages || all != lists {
-			wrong = append(wrong, fmt.Errorf("at rest %s was listed %d times in %s and called %d times in all", short(number), lists, took.Round(time.Millisecond), all))
-		}
-	}
-	return wrong
-}
-
-// leaks searches for credentials wherever the operator writes, and for panics.
-func (r *run) leaks(ctx context.Context) ([]error, error) {
-	texts := map[string]string{}
-	for _, m := range r.crew.members {
-		log, err := os.ReadFile(m.process.Log)
-		if err != nil {
-			return nil, err
-		}
-		texts["the log of "+m.name] = string(log)
-	}
-	var events eventsv1.EventList
-	var objects v1alpha1.PhoneNumberAddOnAssignmentList
-	var accounts v1alpha1.TwilioAccountList
-	if err := errors.Join(r.env.Client.List(ctx, &events), r.env.Client.List(ctx, &objects), r.env.Client.List(ctx, &accounts)); err != nil {
-		return nil, err
-	}
-	for name, list := range map[string]any{"the events": events, "the assignments": objects, "the accounts": accounts} {
-		text, err := json.Marshal(list)
-		if err != nil {
-			return nil, err
-		}
-		texts[name] = string(text)
-	}
-	if text, err := scrape(ctx, r.crew.current.metrics); err == nil {
-		texts["the metrics"] = text
-	}
-	var wrong []error
-	for where, text := range texts {
-		for _, word := range append([]string{twiliosim.ConfigurationSecret, "panic:", "Observed a panic"}, r.passwords...) {
-			if at := strings.Index(text, word); at >= 0 {
-				wrong = append(wrong, fmt.Errorf("%s has %q: …%s…", where, word, text[max(0, at-100):min(len(text), at+200)]))
-			}
-		}
-	}
-	return wrong, nil
-}
-
-func scrape(ctx context.Context, address string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	return string(text), err
 }

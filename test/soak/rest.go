@@ -1,0 +1,124 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
+)
+
+// rest looks at two intervals in which nothing happens: nothing may change, and each number
+// is listed once an interval.
+func (r *run) rest(ctx context.Context) []error {
+	before, err := r.scene(ctx)
+	if err != nil {
+		return []error{err}
+	}
+	calls := r.sim.Calls()
+	began := time.Now()
+	time.Sleep(2 * resync) // this is the time in which nothing may happen, not a wait for something
+	took := time.Since(began)
+	after, err := r.scene(ctx)
+	if err != nil {
+		return []error{err}
+	}
+	return append(r.changed(before, after), r.called(before, calls, r.sim.Calls(), took)...)
+}
+
+func (r *run) changed(before, after *scene) []error {
+	var wrong []error
+	versions := map[types.UID]*v1alpha1.PhoneNumberAddOnAssignment{}
+	for i := range after.objects {
+		versions[after.objects[i].UID] = &after.objects[i]
+	}
+	for i := range before.objects {
+		a := &before.objects[i]
+		b := versions[a.UID]
+		if b == nil || b.ResourceVersion != a.ResourceVersion {
+			wrong = append(wrong, fmt.Errorf("at rest %s/%s was written to: its status was %s and is %s", a.Namespace, a.Name, inJSON(a), inJSON(b)))
+		}
+	}
+	return wrong
+}
+
+func inJSON(a *v1alpha1.PhoneNumberAddOnAssignment) string {
+	if a == nil {
+		return "gone"
+	}
+	text, _ := json.Marshal(a.Status) // a status can always be encoded
+	return string(text)
+}
+
+// called checks the calls at rest: for a settled number its list and nothing else.
+func (r *run) called(s *scene, before, after twiliosim.Calls, took time.Duration) []error {
+	var wrong []error
+	most := int(took/resync) + 2
+	for i := range s.objects {
+		a := &s.objects[i]
+		number := string(a.Spec.PhoneNumberSID)
+		owner := s.owner(number)
+		reason := s.reasonFor(a)
+		if owner == nil || owner.UID != a.UID || (reason != v1alpha1.ReasonSynced && reason != v1alpha1.ReasonObserved) {
+			continue
+		}
+		delta := func(op twiliosim.Operation) int { return after.Of(op, number).Calls - before.Of(op, number).Calls }
+		lists, all := delta(twiliosim.OpList), delta(twiliosim.OpAny)
+		pages := 1
+		if size := r.sim.Behaviour().MaxPageSize; size > 0 {
+			pages = max(1, len(s.sites[a.Spec.AccountRef.Name].numbers[number])/size)
+		}
+		if lists < pages || lists > most*pages || all != lists {
+			wrong = append(wrong, fmt.Errorf("at rest %s was listed %d times in %s and called %d times in all", short(number), lists, took.Round(time.Millisecond), all))
+		}
+	}
+	return wrong
+}
+
+// leaks searches for credentials wherever the operator writes, and for panics.
+func (r *run) leaks(ctx context.Context) ([]error, error) {
+	texts := map[string]string{}
+	for _, m := range r.crew.members {
+		log, err := m.process.Output()
+		if err != nil {
+			return nil, err
+		}
+		texts["the log of "+m.name] = log
+	}
+	var events eventsv1.EventList
+	var objects v1alpha1.PhoneNumberAddOnAssignmentList
+	var accounts v1alpha1.TwilioAccountList
+	if err := errors.Join(r.env.Client.List(ctx, &events), r.env.Client.List(ctx, &objects), r.env.Client.List(ctx, &accounts)); err != nil {
+		return nil, err
+	}
+	for name, list := range map[string]any{"the events": events, "the assignments": objects, "the accounts": accounts} {
+		text, err := json.Marshal(list)
+		if err != nil {
+			return nil, err
+		}
+		texts[name] = string(text)
+	}
+	if text, err := testenv.Get(ctx, "http://"+r.crew.current.metrics+"/metrics"); err == nil {
+		texts["the metrics"] = text
+	}
+	var wrong []error
+	for where, text := range texts {
+		for _, word := range append([]string{twiliosim.ConfigurationSecret, "panic:", "Observed a panic"}, r.passwords...) {
+			if at := strings.Index(text, word); at >= 0 {
+				wrong = append(wrong, fmt.Errorf("%s has %q: …%s…", where, word, text[max(0, at-100):min(len(text), at+200)]))
+			}
+		}
+	}
+	return wrong, nil
+}
