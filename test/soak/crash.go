@@ -77,6 +77,8 @@ type crew struct {
 	members []*member // every one there ever was
 	current *member
 	closed  bool
+	// backoff is how long it was waited before the last manager that ended was replaced.
+	backoff time.Duration
 	// broken is the first error by which no manager could be started.
 	broken error
 	watch  sync.WaitGroup
@@ -143,8 +145,13 @@ func (c *crew) replace(m *member) {
 		return
 	}
 	c.count("managers that ended by themselves")
+	c.backoff = min(2*c.backoff+200*time.Millisecond, 3*time.Second)
+	if m.ended.Sub(m.began) > 5*time.Second {
+		c.backoff = 200 * time.Millisecond
+	}
+	wait := c.backoff
 	c.mu.Unlock()
-	time.Sleep(300 * time.Millisecond) // as a kubelet waits
+	time.Sleep(wait) // as a kubelet waits, but less
 	c.mu.Lock()
 	if !c.closed && c.current == m {
 		c.start()

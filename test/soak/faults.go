@@ -21,7 +21,7 @@ func twilioFaults() []action {
 	return []action{
 		{"twilio-fault", 34, makeTwilioFault},
 		{"twilio-switch", 5, makeSwitch},
-		{"twilio-clear", 3, makeClear},
+		{"twilio-clear", 1, makeClear},
 	}
 }
 

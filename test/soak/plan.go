@@ -68,7 +68,7 @@ func newPlan(seed uint64, steps int) plan {
 // pauses are between steps: some at once, so that they meet a pass under way.
 var pauses = []time.Duration{
 	0, 20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond,
-	800 * time.Millisecond, 1500 * time.Millisecond,
+	800 * time.Millisecond,
 }
 
 func choose(random *rand.Rand, all []action) action {

@@ -19,7 +19,10 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// rest looks at two intervals in which nothing happens: nothing may change, and each number
+// restFor is so many intervals.
+const restFor = 4
+
+// rest looks at some intervals in which nothing happens: nothing may change, and each number
 // is listed once an interval.
 func (r *run) rest(ctx context.Context) []error {
 	before, err := r.scene(ctx)
@@ -28,7 +31,7 @@ func (r *run) rest(ctx context.Context) []error {
 	}
 	calls := r.sim.Calls()
 	began := time.Now()
-	time.Sleep(2 * resync) // this is the time in which nothing may happen, not a wait for something
+	time.Sleep(restFor * resync) // this is the time in which nothing may happen, not a wait for something
 	took := time.Since(began)
 	after, err := r.scene(ctx)
 	if err != nil {

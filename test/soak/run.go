@@ -69,6 +69,37 @@ type outcome struct {
 	growth     growth
 }
 
+// events are the things that happened to which the operator may answer with calls and
+// writes: each step, fault, and start of a manager.
+func (o *outcome) events() int {
+	n := len(o.plan.steps) + o.counts["managers that ended by themselves"] + 2*o.counts["overlaps"] + 1
+	for _, injected := range o.injected {
+		n += injected
+	}
+	return n
+}
+
+// How much the operator may do in a run: so many calls to Twilio and writes to the API server
+// for each event, and so many calls for each name that objects have and each interval: the
+// listing of its number, and what a stalled object tries again.
+const (
+	callsPerEvent, writesPerEvent = 4, 3
+	callsPerInterval              = 2
+)
+
+// checkCost checks that the run did not cost more than it may.
+func (o *outcome) checkCost() []error {
+	var wrong []error
+	events, intervals := o.events(), int(o.took/resync)+1
+	if most := callsPerEvent*events + callsPerInterval*len(slots)*intervals; o.calls > most {
+		wrong = append(wrong, fmt.Errorf("%d calls to Twilio for %d events in %d intervals, and %d are allowed", o.calls, events, intervals, most))
+	}
+	if most := writesPerEvent * events; o.writes > most {
+		wrong = append(wrong, fmt.Errorf("%d writes to the API server for %d events, and %d are allowed", o.writes, events, most))
+	}
+	return wrong
+}
+
 // failed says whether anything was that must not be.
 func (o *outcome) failed() bool { return len(o.violations) > 0 }
 
@@ -291,6 +322,7 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 	r.crew.close()
 	out.violations = append(out.violations, r.events.history(r.sim.Journal(), r.proxy.Requests(), r.crew).judge()...)
 	r.tally(out)
+	out.violations = append(out.violations, out.checkCost()...)
 	return out, nil
 }
 

@@ -5,6 +5,7 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -22,9 +23,9 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// resync is the interval of the accounts: short, so that what is checked once an interval
-// is checked soon.
-const resync = 2 * time.Second
+// resync is the interval of the accounts: the shortest that is allowed, so that what is done
+// once an interval is done often.
+const resync = time.Second
 
 // site is one Twilio account with its numbers and add-ons, and the TwilioAccount for it.
 type site struct {
@@ -91,10 +92,10 @@ func shorts(all []string) string {
 func people() []action {
 	return []action{
 		{"create", 12, makeCreate},
-		{"edit", 16, makeEdit},
-		{"policy", 5, makePolicy},
+		{"edit", 22, makeEdit},
+		{"policy", 6, makePolicy},
 		{"deletion-policy", 3, makeDeletionPolicy},
-		{"suspend", 4, makeSuspend},
+		{"suspend", 3, makeSuspend},
 		{"delete", 7, makeDelete},
 		{"force-delete", 2, makeForceDelete},
 		{"recreate", 2, makeRecreate},
@@ -222,7 +223,7 @@ func makeDeletionPolicy(random *rand.Rand) (string, func(context.Context, *run) 
 }
 
 func makeSuspend(random *rand.Rand) (string, func(context.Context, *run) error) {
-	s, suspend := anySlot(random), random.IntN(5) < 2
+	s, suspend := anySlot(random), random.IntN(3) == 0
 	return fmt.Sprintf("edit %s: suspend %t", s.key, suspend), edit(s, func(a *v1alpha1.PhoneNumberAddOnAssignment) {
 		a.Spec.Suspend = suspend
 	})
@@ -358,10 +359,13 @@ func makeRotate(random *rand.Rand) (string, func(context.Context, *run) error) {
 	}
 }
 
-func makeSecretRestored(random *rand.Rand) (string, func(context.Context, *run) error) {
-	s := anySite(random)
-	return fmt.Sprintf("put the valid credential into the Secret of %s", s.name), func(ctx context.Context, r *run) error {
-		return r.writeSecret(ctx, s, r.valid[s.name])
+func makeSecretRestored(*rand.Rand) (string, func(context.Context, *run) error) {
+	return "put the valid credentials into the Secrets", func(ctx context.Context, r *run) error {
+		var err error
+		for _, s := range sites {
+			err = errors.Join(err, r.writeSecret(ctx, s, r.valid[s.name]))
+		}
+		return err
 	}
 }
 
@@ -416,10 +420,9 @@ func makeAccountRemoved(random *rand.Rand) (string, func(context.Context, *run) 
 	}
 }
 
-func makeAccountRestored(random *rand.Rand) (string, func(context.Context, *run) error) {
-	s := anySite(random)
-	return fmt.Sprintf("create TwilioAccount %s if it is gone", s.name), func(ctx context.Context, r *run) error {
-		return r.createAccount(ctx, s)
+func makeAccountRestored(*rand.Rand) (string, func(context.Context, *run) error) {
+	return "create the TwilioAccounts that are gone", func(ctx context.Context, r *run) error {
+		return errors.Join(r.createAccount(ctx, sites[0]), r.createAccount(ctx, sites[1]))
 	}
 }
 
