@@ -19,6 +19,17 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
+// comeToRest looks at the rest until it is one: what a fault had said may still be corrected
+// once. What does not come to rest at all is reported.
+func (r *run) comeToRest(ctx context.Context) (wrong []error) {
+	for range 3 {
+		if wrong = r.rest(ctx); len(wrong) == 0 {
+			break
+		}
+	}
+	return wrong
+}
+
 // restFor is so many intervals.
 const restFor = 4
 

@@ -49,6 +49,7 @@ type run struct {
 	notes    []string // what became of each step
 	// apiFaults counts the faults of the API server; the last one set is the one that counts.
 	apiFaults atomic.Int64
+	chores    []chore
 	began     time.Time
 	// first is what the first manager used when it was ready.
 	first usage
@@ -276,7 +277,7 @@ func (r *run) steps(ctx context.Context) error {
 		r.mu.Lock()
 		r.notes = append(r.notes, fmt.Sprintf("%3d. %s  %s", s.number, time.Now().Format(clock), s.words))
 		r.mu.Unlock()
-		if err := s.do(ctx, r); err != nil {
+		if err := errors.Join(r.doChores(ctx), s.do(ctx, r)); err != nil {
 			return fmt.Errorf("step %d (%s): %w", s.number, s.words, err)
 		}
 		r.count("step " + s.kind)
@@ -310,7 +311,7 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 		out.violations = append(out.violations, err)
 	} else {
 		out.settled = time.Since(healed)
-		out.violations = append(out.violations, r.rest(ctx)...)
+		out.violations = append(out.violations, r.comeToRest(ctx)...)
 	}
 	out.growth = growth{before: ready, after: usageOf(ctx, r.crew.current)}
 	out.violations = append(out.violations, out.growth.check()...)

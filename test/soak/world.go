@@ -288,27 +288,22 @@ func makeConsoleUnassign(random *rand.Rand) (string, func(context.Context, *run)
 
 func makeRelease(random *rand.Rand) (string, func(context.Context, *run) error) {
 	number, _ := anyPair(random)
-	return fmt.Sprintf("console: release %s", short(number)), func(_ context.Context, r *run) error {
+	return mended(random, fmt.Sprintf("console: release %s", short(number)), func(_ context.Context, r *run) error {
 		r.noted(r.sim.ReleaseNumber(number))
 		return nil
-	}
+	}, repairAll)
 }
 
 func makeUninstall(random *rand.Rand) (string, func(context.Context, *run) error) {
 	_, addOn := anyPair(random)
-	return fmt.Sprintf("console: uninstall %s", short(addOn)), func(_ context.Context, r *run) error {
+	return mended(random, fmt.Sprintf("console: uninstall %s", short(addOn)), func(_ context.Context, r *run) error {
 		r.noted(r.sim.UninstallAddOn(addOn))
 		return nil
-	}
+	}, repairAll)
 }
 
 func makeRepair(*rand.Rand) (string, func(context.Context, *run) error) {
-	return "console: buy back what was released, install what was uninstalled, reactivate accounts", func(_ context.Context, r *run) error {
-		for i := range sites {
-			r.repair(&sites[i])
-		}
-		return nil
-	}
+	return "console: buy back what was released, install what was uninstalled, reactivate accounts", repairAll
 }
 
 // repair adds the numbers and add-ons of an account that are not there.
@@ -327,46 +322,99 @@ func (r *run) repair(s *site) {
 func makeTwilioSuspends(random *rand.Rand) (string, func(context.Context, *run) error) {
 	s := sites[random.IntN(len(sites))]
 	outcome := []twiliosim.Outcome{"401-20003", "403-20003", "403-20005"}[random.IntN(3)]
-	return fmt.Sprintf("Twilio suspends the account of %s (%s)", s.name, outcome), func(_ context.Context, r *run) error {
+	return mended(random, fmt.Sprintf("Twilio suspends the account of %s (%s)", s.name, outcome), func(_ context.Context, r *run) error {
 		r.noted(r.sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.Suspended = outcome }))
 		r.noted(r.sim.SetAccountStatus(s.sid, twiliosim.AccountSuspended))
 		return nil
+	}, repairAll)
+}
+
+// mended wraps a calamity: after a few seconds somebody mends it, if anybody does.
+func mended(random *rand.Rand, words string, breaks func(context.Context, *run) error, mend func(context.Context, *run) error) (string, func(context.Context, *run) error) {
+	if random.IntN(4) == 0 {
+		return words, breaks
 	}
+	wait := time.Duration(1+random.IntN(5)) * time.Second
+	return fmt.Sprintf("%s; mended after %s", words, wait), func(ctx context.Context, r *run) error {
+		r.chores = append(r.chores, chore{due: time.Now().Add(wait), do: mend})
+		return breaks(ctx, r)
+	}
+}
+
+// chore is something that is to be done at a time, or after the step that then is under way.
+type chore struct {
+	due time.Time
+	do  func(context.Context, *run) error
+}
+
+// doChores does what is due.
+func (r *run) doChores(ctx context.Context) error {
+	var left, due []chore
+	for _, c := range r.chores {
+		if time.Now().Before(c.due) {
+			left = append(left, c)
+		} else {
+			due = append(due, c)
+		}
+	}
+	r.chores = left
+	for _, c := range due {
+		if err := c.do(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repairAll mends what is wrong with the Twilio accounts.
+func repairAll(_ context.Context, r *run) error {
+	for i := range sites {
+		r.repair(&sites[i])
+	}
+	return nil
+}
+
+// restoreSecrets puts the valid credentials into the Secrets.
+func restoreSecrets(ctx context.Context, r *run) error {
+	var err error
+	for _, s := range sites {
+		err = errors.Join(err, r.writeSecret(ctx, s, r.valid[s.name]))
+	}
+	return err
+}
+
+// restoreAccounts creates the TwilioAccounts that are gone.
+func restoreAccounts(ctx context.Context, r *run) error {
+	return errors.Join(r.createAccount(ctx, sites[0]), r.createAccount(ctx, sites[1]))
 }
 
 func anySite(random *rand.Rand) site { return sites[random.IntN(len(sites))] }
 
 func makeSecretRemoved(random *rand.Rand) (string, func(context.Context, *run) error) {
 	s := anySite(random)
-	return fmt.Sprintf("remove the Secret of %s", s.name), func(ctx context.Context, r *run) error {
+	return mended(random, fmt.Sprintf("remove the Secret of %s", s.name), func(ctx context.Context, r *run) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.secret, Namespace: testenv.Namespace}}
 		return client.IgnoreNotFound(r.env.Client.Delete(ctx, secret))
-	}
+	}, restoreSecrets)
 }
 
 func makeSecretWrong(random *rand.Rand) (string, func(context.Context, *run) error) {
 	s := anySite(random)
-	return fmt.Sprintf("put a wrong credential into the Secret of %s", s.name), func(ctx context.Context, r *run) error {
+	return mended(random, fmt.Sprintf("put a wrong credential into the Secret of %s", s.name), func(ctx context.Context, r *run) error {
 		return r.writeSecret(ctx, s, r.newSecret("wrong"))
-	}
+	}, restoreSecrets)
 }
 
 func makeRotate(random *rand.Rand) (string, func(context.Context, *run) error) {
 	s := anySite(random)
-	return fmt.Sprintf("Twilio gets a new credential for %s; the Secret not yet", s.name), func(_ context.Context, r *run) error {
+	return mended(random, fmt.Sprintf("Twilio gets a new credential for %s, the Secret not yet", s.name), func(_ context.Context, r *run) error {
 		r.rotate(s)
 		return nil
-	}
+	}, restoreSecrets)
 }
 
 func makeSecretRestored(*rand.Rand) (string, func(context.Context, *run) error) {
-	return "put the valid credentials into the Secrets", func(ctx context.Context, r *run) error {
-		var err error
-		for _, s := range sites {
-			err = errors.Join(err, r.writeSecret(ctx, s, r.valid[s.name]))
-		}
-		return err
-	}
+	return "put the valid credentials into the Secrets", restoreSecrets
 }
 
 // newSecret makes up a password, and remembers it for the search for leaks.
@@ -411,19 +459,17 @@ func makeAccountRemoved(random *rand.Rand) (string, func(context.Context, *run) 
 	if force {
 		words += " by force"
 	}
-	return words, func(ctx context.Context, r *run) error {
+	return mended(random, words, func(ctx context.Context, r *run) error {
 		account := &v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
 		if err := r.env.Client.Delete(ctx, account); err != nil || !force {
 			return client.IgnoreNotFound(err)
 		}
 		return client.IgnoreNotFound(r.env.Client.Patch(ctx, account, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
-	}
+	}, restoreAccounts)
 }
 
 func makeAccountRestored(*rand.Rand) (string, func(context.Context, *run) error) {
-	return "create the TwilioAccounts that are gone", func(ctx context.Context, r *run) error {
-		return errors.Join(r.createAccount(ctx, sites[0]), r.createAccount(ctx, sites[1]))
-	}
+	return "create the TwilioAccounts that are gone", restoreAccounts
 }
 
 func (r *run) createAccount(ctx context.Context, s site) error {
@@ -445,10 +491,14 @@ func (r *run) createAccount(ctx context.Context, s site) error {
 }
 
 func makeNamespace(random *rand.Rand) (string, func(context.Context, *run) error) {
-	team, allow := teams[random.IntN(len(teams))], random.IntN(4) > 0
-	return fmt.Sprintf("namespace %s: may use the accounts: %t", team, allow), func(ctx context.Context, r *run) error {
-		return r.allow(ctx, team, allow)
+	team := teams[random.IntN(len(teams))]
+	allow := func(allowed bool) func(context.Context, *run) error {
+		return func(ctx context.Context, r *run) error { return r.allow(ctx, team, allowed) }
 	}
+	if random.IntN(3) == 0 {
+		return fmt.Sprintf("namespace %s may use the accounts", team), allow(true)
+	}
+	return mended(random, fmt.Sprintf("namespace %s may not use the accounts", team), allow(false), allow(true))
 }
 
 // allow sets the label by which the accounts admit a namespace.
