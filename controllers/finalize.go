@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -133,13 +134,19 @@ func (r *AssignmentReconciler) confirmAbsent(ctx context.Context, cl *twilio.Cli
 	return nil
 }
 
-// blocked turns what only a person can mend into DeletionBlocked, with the way out.
+// blocked turns what only a person can mend into DeletionBlocked, with the way out. That
+// is told as well of a Twilio that cannot be reached: who knows for how long.
 func blocked(err error) error {
 	if err == nil {
 		return nil
 	}
 	v := verdictOf(err)
-	if v == nil || !stalled(v.reason) {
+	switch {
+	case v != nil && v.reason == v1alpha1.ReasonTwilioUnavailable:
+		told := *v
+		told.message += " " + retainAdvice
+		return errors.Join(&told, err)
+	case v == nil || !stalled(v.reason):
 		return err
 	}
 	return halted(v1alpha1.ReasonDeletionBlocked, "The add-ons cannot be unassigned (%s): %s %s", v.reason, v.message, retainAdvice)
