@@ -86,8 +86,8 @@ type Env struct {
 	control *envtest.Environment
 }
 
-// Start starts a control plane. Close it.
-func Start(ctx context.Context) (*Env, error) {
+// Start starts a control plane, configured further before it starts. Close it.
+func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (*Env, error) {
 	assets, err := Assets(ctx)
 	if err != nil {
 		return nil, err
@@ -105,6 +105,9 @@ func Start(ctx context.Context) (*Env, error) {
 	}}
 	if err := e.keepCertificates(); err != nil {
 		return nil, errors.Join(err, e.Close())
+	}
+	for _, change := range configure {
+		change(e, e.control)
 	}
 	if e.Config, err = e.control.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), e.Close())
@@ -129,6 +132,12 @@ func (e *Env) prepare(ctx context.Context) error {
 	if e.Client, err = client.New(e.Config, client.Options{Scheme: scheme, FieldValidation: metav1.FieldValidationStrict}); err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
+	return e.Install(ctx)
+}
+
+// Install creates the operator's namespace and its RBAC, and writes the kubeconfigs
+// anew: Start does it, and a test that has removed them may.
+func (e *Env) Install(ctx context.Context) error {
 	if err := e.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}); err != nil {
 		return fmt.Errorf("creating the operator's namespace: %w", err)
 	}
@@ -239,7 +248,8 @@ func (e *Env) Run(name string, args ...string) (*Process, error) {
 	return e.RunAs(name, name, args...)
 }
 
-// RunAs is Run for a program that runs more than once: its output goes to name.log.
+// RunAs is Run for a program that runs more than once, or is elsewhere, by its absolute
+// path: its output goes to name.log.
 func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 	p := &Process{Log: filepath.Join(e.Dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -247,8 +257,11 @@ func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
+	if !filepath.IsAbs(program) {
+		program = filepath.Join(Root(), "bin", program)
+	}
 	//nolint:noctx // it is stopped by Stop, with a grace that a context does not give
-	p.cmd = exec.Command(filepath.Join(Root(), "bin", program), args...)
+	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = append(os.Environ(), e.Environ...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// A Ctrl-C is for the caller, which stops its processes in order.
@@ -342,11 +355,15 @@ func (e *Env) StartManager(ctx context.Context, args ...string) (*Process, error
 }
 
 func ask(ctx context.Context, url string) error {
+	return askWith(ctx, http.DefaultClient, url)
+}
+
+func askWith(ctx context.Context, cl *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := cl.Do(req)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,94 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+const controllerManager = "kube-controller-manager"
+
+// StartControllerManager starts those controllers of Kubernetes that finish deletions:
+// of namespaces, and, as the propagation policy says, of objects. The API server alone
+// leaves both for ever as they are.
+func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
+	path, err := controllerManagerPath(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address, err := FreeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.RunAs(controllerManager, path,
+		"--kubeconfig="+e.Kubeconfig,
+		"--controllers=namespace-controller,garbage-collector-controller",
+		"--leader-elect=false",
+		"--bind-address=127.0.0.1", "--secure-port="+port,
+		"--cert-dir="+filepath.Join(e.Dir, controllerManager),
+		"--authentication-skip-lookup",
+	)
+	if err != nil {
+		return nil, err
+	}
+	err = Wait(ctx, startTimeout, controllerManager+" is healthy", func() error {
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended: %w; see %s", p.err, p.Log)
+		default:
+			return askSelfSigned(ctx, "https://"+address+"/healthz")
+		}
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return p, nil
+}
+
+// controllerManagerPath is beside the API server, unless KUBEBUILDER_ASSETS lacks it.
+func controllerManagerPath(ctx context.Context) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(Root(), "hack", "controlplane", "ensure.sh"), "--with-controller-manager")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("getting %s: %w", controllerManager, err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), controllerManager), nil
+}
+
+// askSelfSigned is ask, of a server whose certificate nobody can verify.
+func askSelfSigned(ctx context.Context, url string) error {
+	cl := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
+		Timeout:   time.Second,
+	}
+	return askWith(ctx, cl, url)
+}
+
+// InstallCRDs installs the kinds again after a test has removed them.
+func (e *Env) InstallCRDs() error {
+	_, err := envtest.InstallCRDs(e.Config, envtest.CRDInstallOptions{
+		Paths: []string{filepath.Join(Root(), "config", "crd", "bases")}, ErrorIfPathMissing: true, MaxTime: startTimeout,
+	})
+	return err
+}
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
