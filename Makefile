@@ -141,16 +141,16 @@ install: $(BIN)/kustomize ## Install the CRDs.
 	$(BIN)/kustomize build config/crd | $(KUBECTL) apply --server-side -f -
 
 .PHONY: uninstall
-uninstall: $(BIN)/kustomize ## Remove the CRDs, and with them every object of their kinds.
-	$(BIN)/kustomize build config/crd | $(KUBECTL) delete --ignore-not-found -f -
+uninstall: $(BIN)/kustomize ## Remove the CRDs, unless there are objects (FORCE=1: with every object).
+	@$(BIN)/kustomize build config/crd | FORCE=$(FORCE) hack/undeploy.sh $@ "$(KUBECTL)"
 
 .PHONY: deploy
 deploy: $(BIN)/kustomize ## Install the CRDs and the operator with the image IMG.
 	$(RENDER) | $(KUBECTL) apply --server-side -f -
 
 .PHONY: undeploy
-undeploy: $(BIN)/kustomize ## Remove the operator and the CRDs.
-	$(RENDER) | $(KUBECTL) delete --ignore-not-found -f -
+undeploy: $(BIN)/kustomize ## Remove the operator and the CRDs, unless there are objects (FORCE=1: all the same).
+	@$(RENDER) | FORCE=$(FORCE) hack/undeploy.sh $@ "$(KUBECTL)"
 
 ##@ Tools
 
@@ -164,6 +164,10 @@ $(BIN)/controller-gen: hack/tools/go.mod hack/tools/go.sum
 
 $(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum
 	@$(GOBUILD) "compiling kustomize" hack/tools $(kustomize) -o $(abspath $@) && touch $@
+
+# For tests, on a machine without kubectl.
+$(BIN)/kubectl: hack/controlplane/go.mod
+	@$(GOBUILD) "compiling kubectl" hack/controlplane k8s.io/kubernetes/cmd/kubectl -o $(abspath $@) && touch $@
 
 $(BIN)/govulncheck: hack/tools/go.mod hack/tools/go.sum
 	@$(GOBUILD) "compiling govulncheck" hack/tools $(govulncheck) -o $(abspath $@) && touch $@

@@ -1,0 +1,279 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package deletion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+)
+
+// The tests of this file delete what all the others stand on. They run one after the
+// other, and put it back.
+
+func crd(plural string) client.Object {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	object.SetName(plural + "." + v1alpha1.GroupVersion.Group)
+	return object
+}
+
+func (w *world) deleteKinds() {
+	w.Helper()
+	w.delete(crd("twilioaccounts"))
+	w.delete(crd("phonenumberaddonassignments"))
+}
+
+// putKindsBack installs the CRDs once the old ones are gone.
+func (w *world) putKindsBack() {
+	w.Helper()
+	w.gone(crd("phonenumberaddonassignments"), crd("twilioaccounts"))
+	w.must(env.InstallCRDs())
+}
+
+// Deleting the CRDs deletes their objects, and the operator cleans up behind these as
+// behind any. The same process works on when the CRDs are back.
+func TestKindsFirst(t *testing.T) {
+	startManager(t)
+	w := newWorld(t)
+	numbers := w.lines()
+	w.deleteKinds()
+	w.putKindsBack()
+	w.cleaned(false, numbers...)
+
+	again := newWorld(t)
+	numbers = again.lines()
+	again.deleteNumbers(true, numbers)
+	again.numbersGone(true, numbers...)
+	again.cleaned(false, numbers...)
+	again.delete(again.twilioAccount())
+	again.gone(again.twilioAccount())
+}
+
+// A deletion of the CRDs is blocked by what any deletion is blocked by, and the way out
+// is the same.
+func TestKindsFirstBlocked(t *testing.T) {
+	startManager(t)
+	w := newWorld(t)
+	numbers := w.lines()
+	w.delete(w.secret())
+	w.deleteKinds()
+	for _, n := range numbers[:2] {
+		w.blocked(n, v1alpha1.ReasonDeletionBlocked, v1alpha1.ReasonCredentialsInvalid)
+	}
+	w.held()
+	w.retain(numbers[:2]...)
+	w.putKindsBack()
+	w.cleaned(true, numbers...)
+}
+
+// Without an operator nothing is lost: what is deleted stays, in deletion, until there is
+// one again.
+func TestOperatorFirst(t *testing.T) {
+	w := newWorld(t)
+	numbers := w.linesBy(t)
+	w.delete(w.twilioAccount())
+	w.delete(w.namespace(w.name))
+	w.namespaceNames(v1alpha1.FinalizerUnassign)
+	w.gone(numbers[2].assignment) // Observe never had a finalizer
+	w.cleaned(true, numbers...)
+
+	startManager(t)
+	w.numbersGone(true, numbers...)
+	w.gone(w.twilioAccount())
+	w.cleaned(false, numbers...)
+}
+
+// linesBy creates objects under a manager that is gone when it returns.
+func (w *world) linesBy(t *testing.T) (numbers []*number) {
+	t.Helper()
+	if !t.Run("with an operator", func(t *testing.T) {
+		startManager(t)
+		inner := *w
+		inner.T = t
+		numbers = inner.lines()
+		w.since = inner.since
+	}) {
+		t.FailNow()
+	}
+	return numbers
+}
+
+// What docs/troubleshooting.md says for those who want no operator again: the finalizers
+// are taken away by hand, and Twilio stays as it is.
+func TestOperatorFirstAndNeverAgain(t *testing.T) {
+	w := newWorld(t)
+	numbers := w.linesBy(t)
+	w.delete(w.twilioAccount())
+	w.delete(w.namespace(w.name))
+	w.namespaceNames(v1alpha1.FinalizerUnassign)
+	script := strings.ReplaceAll(documented(t, "### Objects that stay after the operator was removed"), "twacct default", "twacct "+w.name)
+	out, err := shell(t, script)
+	if err != nil {
+		t.Fatalf("what is documented fails: %v\n%s\n%s", err, script, out)
+	}
+	w.numbersGone(true, numbers...)
+	w.gone(w.twilioAccount())
+	w.cleaned(true, numbers...)
+}
+
+// The operator's own namespace goes while objects remain, and with it credentials, rights
+// and lease: nothing happens in Twilio, and an operator that is installed again says
+// what it lacks.
+func TestOperatorNamespaceFirst(t *testing.T) {
+	w := newWorld(t)
+	var numbers []*number
+	t.Run("deleted", func(t *testing.T) {
+		inner := *w
+		inner.T = t
+		manager, err := env.StartManager(t.Context(), "--leader-elect-lease-duration=3s")
+		inner.must(err)
+		t.Cleanup(func() { _ = manager.Kill() })
+		numbers = inner.lines()
+		w.since = inner.since
+		inner.delete(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testenv.Namespace}})
+		inner.gone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testenv.Namespace}})
+		inner.wait("a manager without its lease ends", func() error {
+			select {
+			case <-manager.Done():
+				return nil
+			default:
+				return errors.New("it goes on")
+			}
+		})
+	})
+	w.delete(w.namespace(w.name))
+	w.namespaceNames(v1alpha1.FinalizerUnassign)
+	w.cleaned(true, numbers...)
+
+	w.must(env.Install(t.Context()))
+	startManager(t)
+	for _, n := range numbers[:2] {
+		w.blocked(n, v1alpha1.ReasonDeletionBlocked, v1alpha1.ReasonCredentialsInvalid, "Secret "+w.name)
+	}
+	w.retain(numbers[1])
+	w.gone(numbers[1].assignment)
+	w.cleaned(true, numbers...)
+	w.must(env.Client.Create(t.Context(), w.secret()))
+	w.numbersGone(true, numbers...)
+	numbers[1].managed, numbers[1].foreign = nil, []int{0, 1, 2}
+	w.cleaned(false, numbers...)
+	w.delete(w.twilioAccount())
+	w.gone(w.twilioAccount())
+}
+
+// "make undeploy" and "make uninstall" delete nothing while there are objects, say what to
+// do, and do as they are told once that is done.
+func TestUndeployRefuses(t *testing.T) {
+	startManager(t)
+	w := newWorld(t)
+	numbers := w.lines()
+	for _, target := range []string{"undeploy", "uninstall"} {
+		out, err := shell(t, "make --no-print-directory "+target+` KUBECTL="$KUBECTL"`)
+		if err == nil {
+			t.Errorf("make %s went on:\n%s", target, out)
+		}
+		for _, says := range []string{
+			"nothing was deleted", "4 PhoneNumberAddOnAssignments, the first of them " + w.name + "/additive", "1 TwilioAccounts",
+			"delete phonenumberaddonassignments.addons.twilio-operator.dev --all --all-namespaces", "make " + target + " FORCE=1",
+		} {
+			if !strings.Contains(out, says) {
+				t.Errorf("make %s does not say %q:\n%s", target, says, out)
+			}
+		}
+		w.must(env.Client.Get(t.Context(), client.ObjectKeyFromObject(crd("twilioaccounts")), crd("twilioaccounts")))
+	}
+	// An API server that does not answer is no proof that nothing is there.
+	out, err := shell(t, `KUBECONFIG=/dev/null make --no-print-directory uninstall KUBECTL="$KUBECTL --server=https://127.0.0.1:1"`)
+	if err == nil || strings.Contains(out, "deleted\n") {
+		t.Errorf("make uninstall went on without an answer: %v\n%s", err, out)
+	}
+
+	// What the message says to type, and then the same again.
+	out, err = shell(t, `
+		$KUBECTL delete phonenumberaddonassignments.addons.twilio-operator.dev --all --all-namespaces
+		$KUBECTL delete twilioaccounts.addons.twilio-operator.dev --all
+		make --no-print-directory uninstall KUBECTL="$KUBECTL"`)
+	if err != nil {
+		t.Errorf("make uninstall: %v\n%s", err, out)
+	}
+	w.cleaned(false, numbers...)
+	w.putKindsBack()
+}
+
+// The whole of "make undeploy", with the objects gone and, by force, with them still there.
+func TestUndeploy(t *testing.T) {
+	w := newWorld(t)
+	numbers := w.linesBy(t)
+	if out, err := shell(t, `make --no-print-directory undeploy KUBECTL="$KUBECTL" FORCE=1`); err != nil {
+		t.Fatalf("make undeploy FORCE=1: %v\n%s", err, out)
+	}
+	w.gone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testenv.Namespace}})
+	w.cleaned(true, numbers...)
+
+	// The operator is installed again, and finishes what was forced.
+	w.must(env.Install(t.Context()))
+	w.must(env.Client.Create(t.Context(), w.secret()))
+	startManager(t)
+	w.putKindsBack()
+	w.cleaned(false, numbers...)
+}
+
+// documented returns the shell commands under a heading of docs/troubleshooting.md.
+func documented(t *testing.T, heading string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(testenv.Root(), "docs", "troubleshooting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), heading+"\n")
+	_, section, fenced := strings.Cut(section, "```sh\n")
+	script, _, closed := strings.Cut(section, "```")
+	if !found || !fenced || !closed {
+		t.Fatalf("no commands under %q", heading)
+	}
+	return script
+}
+
+// shell runs commands in the module's folder, with a kubectl that acts as administrator.
+func shell(t *testing.T, script string) (string, error) {
+	t.Helper()
+	kubectl, err := kubectl(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", `kubectl() { "$KUBECTL" "$@"; }
+`+script)
+	cmd.Dir = testenv.Root()
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.Kubeconfig, "KUBECTL="+kubectl, "MAKEFLAGS=")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// kubectl is the one of the machine, or one compiled for the purpose.
+func kubectl(ctx context.Context) (string, error) {
+	if path, err := exec.LookPath("kubectl"); err == nil {
+		return path, nil
+	}
+	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "bin/kubectl")
+	cmd.Dir, cmd.Stderr = testenv.Root(), os.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("compiling kubectl: %w", err)
+	}
+	return filepath.Join(testenv.Root(), "bin", "kubectl"), nil
+}
