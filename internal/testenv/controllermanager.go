@@ -89,6 +89,3 @@ func (e *Env) InstallCRDs() error {
 	})
 	return err
 }
-
-// Done is closed when the process has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }

@@ -163,9 +163,8 @@ func everything(ctx context.Context, streams bool) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Setenv("KUBE_FEATURE_WatchListClient", fmt.Sprint(streams)); err != nil {
-		return err
-	}
+	env.Environ = []string{fmt.Sprintf("KUBE_FEATURE_WatchListClient=%v", streams)}
+	defer func() { env.Environ = nil }()
 	first, err := env.StartManager(ctx, "--leader-elect-lease-duration=3s", "--metrics-bind-address="+metrics)
 	if err != nil {
 		return err
