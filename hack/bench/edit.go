@@ -91,7 +91,7 @@ func (w *world) rested(ctx context.Context, objects int, resync time.Duration) e
 	if err := w.start(ctx); err != nil {
 		return err
 	}
-	if err := w.untilCounted(ctx, 1, objects); err != nil {
+	if err := w.untilAtRest(ctx, objects); err != nil {
 		return err
 	}
 	return w.sim.Admin.ResetCalls(ctx)

@@ -70,7 +70,7 @@ func (w *world) weigh(ctx context.Context, objects int) (s sizeUp, err error) {
 		return s, err
 	}
 	s.startUp = w.manager.ready.Sub(w.manager.began)
-	if err := w.untilCounted(ctx, 1, objects); err != nil {
+	if err := w.untilAtRest(ctx, objects); err != nil {
 		return s, err
 	}
 	s.peak = w.manager.peak()

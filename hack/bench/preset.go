@@ -74,13 +74,27 @@ func (w *world) copies(ctx context.Context, model []byte, account, count int) er
 	if err != nil {
 		return err
 	}
-	return inParallel(ctx, count, inFlight, func(i int) error {
+	err = inParallel(ctx, count, inFlight, func(i int) error {
 		n := numbersOf(account) + i
 		value, err := copyFor(model, n, dates[i])
 		if err != nil {
 			return err
 		}
 		return w.etcd.put(ctx, pair{Key: []byte(storeKey(objectName(n))), Value: value})
+	})
+	if err != nil {
+		return err
+	}
+	// The API server is behind; those written last are seen last.
+	last := min(count, 2*inFlight)
+	return w.until(ctx, "last objects seen by the API server", last, func() (int, error) {
+		seen := 0
+		for i := range last {
+			if w.api.knows(ctx, objectName(numbersOf(account)+count-1-i)) {
+				seen++
+			}
+		}
+		return seen, nil
 	})
 }
 

@@ -68,11 +68,18 @@ func (w *world) untilVerified(ctx context.Context, account int) error {
 	return w.untilAccount(ctx, account, "accepted", func(status *v1alpha1.TwilioAccountStatus) bool { return status.VerifiedSecret != "" })
 }
 
-// untilCounted waits until an account's status has its objects counted: the last that
-// is written before all is at rest.
-func (w *world) untilCounted(ctx context.Context, account, objects int) error {
-	return w.untilAccount(ctx, account, "counted", func(status *v1alpha1.TwilioAccountStatus) bool {
+// untilAtRest waits until a manager that was started has seen every object once, and has
+// counted them in the status of their account.
+func (w *world) untilAtRest(ctx context.Context, objects int) error {
+	err := w.untilAccount(ctx, 1, "counted", func(status *v1alpha1.TwilioAccountStatus) bool {
 		return status.Assignments != nil && int(*status.Assignments) == objects
+	})
+	if err != nil {
+		return err
+	}
+	return w.until(ctx, "first passes", objects, func() (int, error) {
+		s, err := w.manager.scrape(ctx)
+		return int(s.sum("controller_runtime_reconcile_total", `controller="assignment"`)), err
 	})
 }
 
