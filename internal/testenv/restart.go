@@ -21,7 +21,7 @@ import (
 )
 
 // stopTimeout is how long the API server has to stop; then it is killed.
-const stopTimeout = 10 * time.Second
+const stopTimeout = 3 * time.Second
 
 // keepCertificates has the API server keep its certificates in a folder of the Env, not
 // in one of its own that goes when it stops: so it can be started again as the same one.

@@ -58,7 +58,7 @@ func makeOverlap(random *rand.Rand) (string, func(context.Context, *run) error) 
 func makeAPIServerRestart(*rand.Rand) (string, func(context.Context, *run) error) {
 	return "the API server restarts", func(ctx context.Context, r *run) error {
 		began := time.Now()
-		err := r.env.RestartAPIServer(ctx)
+		err := errors.Join(r.env.RestartAPIServer(ctx), r.events.follow(ctx, r.env))
 		r.count("API server restarts")
 		r.events.stale(began, time.Now())
 		return err

@@ -4,10 +4,12 @@
 package soak
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,40 +32,31 @@ const receipt = 250 * time.Millisecond
 // recorder notes all that happens in a run, for the model to judge it afterwards: every
 // version of every object as a watch of its own sees it, and what the steps did.
 type recorder struct {
-	mu       sync.Mutex
-	sighted  []sighting
-	began    map[string]time.Time    // when a write of ours began, by the version it made
-	deletion map[types.UID]time.Time // when a deletion of ours began
-	force    map[types.UID]time.Time
-	rooms    []room
-	spans    []span
-	calls    []call
+	mu      sync.Mutex
+	sighted []sighting
+	force   map[types.UID]time.Time
+	stop    context.CancelFunc // of the watch
+	rooms   []room
+	spans   []span
+	calls   []call
 }
 
-// sighting is one event of the watch.
+// sighting is one event of the watch, or one version that a write of ours made.
 type sighting struct {
-	at         time.Time
+	// at is when it was seen; since is the earliest time at which it may have been so.
+	at, since  time.Time
 	assignment *v1alpha1.PhoneNumberAddOnAssignment
 	account    *v1alpha1.TwilioAccount
 	gone       bool
 }
 
 func newRecorder() *recorder {
-	return &recorder{began: map[string]time.Time{}, deletion: map[types.UID]time.Time{}, force: map[types.UID]time.Time{}}
+	return &recorder{force: map[types.UID]time.Time{}}
 }
 
-func (e *recorder) wrote(_ types.UID, version string, began time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.began[version] = began
-}
-
-func (e *recorder) deleted(uid types.UID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if _, ok := e.deletion[uid]; !ok {
-		e.deletion[uid] = time.Now()
-	}
+// wrote notes the version that a write of ours made, which began at a time.
+func (e *recorder) wrote(a *v1alpha1.PhoneNumberAddOnAssignment, began time.Time) {
+	e.see(sighting{assignment: a.DeepCopy(), since: began})
 }
 
 func (e *recorder) forced(uid types.UID) {
@@ -92,13 +85,20 @@ func (e *recorder) called(c call) {
 
 func (e *recorder) see(s sighting) {
 	s.at = time.Now()
+	if s.since.IsZero() {
+		s.since = s.at.Add(-receipt)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sighted = append(e.sighted, s)
 }
 
-// follow watches both kinds until ctx ends.
+// follow watches both kinds until ctx ends, or until it is called again.
 func (e *recorder) follow(ctx context.Context, env *testenv.Env) error {
+	if e.stop != nil {
+		e.stop()
+	}
+	ctx, e.stop = context.WithCancel(ctx)
 	cache, err := ctrlcache.New(env.Config, ctrlcache.Options{Scheme: env.Client.Scheme()})
 	if err != nil {
 		return fmt.Errorf("making the recorder's cache: %w", err)
@@ -121,7 +121,55 @@ func (e *recorder) follow(ctx context.Context, env *testenv.Env) error {
 	if !cache.WaitForCacheSync(ctx) {
 		return errors.New("the record's watch does not begin")
 	}
+	return e.missed(ctx, cache)
+}
+
+// missed notes what went while nobody watched.
+func (e *recorder) missed(ctx context.Context, cache ctrlcache.Cache) error {
+	var objects v1alpha1.PhoneNumberAddOnAssignmentList
+	var accounts v1alpha1.TwilioAccountList
+	if err := errors.Join(cache.List(ctx, &objects), cache.List(ctx, &accounts)); err != nil {
+		return err
+	}
+	there := map[types.UID]bool{}
+	for i := range objects.Items {
+		there[objects.Items[i].UID] = true
+	}
+	for i := range accounts.Items {
+		there[accounts.Items[i].UID] = true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := map[types.UID]sighting{}
+	for _, s := range e.sighted {
+		known[s.uid()] = s
+	}
+	for uid, s := range known {
+		if !s.gone && !there[uid] {
+			s.gone, s.at = true, time.Now()
+			e.sighted = append(e.sighted, s)
+		}
+	}
 	return nil
+}
+
+func (s sighting) uid() types.UID {
+	if s.account != nil {
+		return s.account.UID
+	}
+	return s.assignment.UID
+}
+
+// revision orders the versions of an object.
+func (s sighting) revision() uint64 {
+	text := ""
+	if s.assignment != nil {
+		text = s.assignment.ResourceVersion
+	} else {
+		text = s.account.ResourceVersion
+	}
+	n, _ := strconv.ParseUint(text, 10, 64) // what the API server gives is a number
+	return n
 }
 
 func (e *recorder) event(object any, gone bool) {
@@ -149,10 +197,21 @@ func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIR
 	return h
 }
 
+// ordered are the sightings in the order of the versions; of one version the first.
+func (e *recorder) ordered() []sighting {
+	all := slices.Clone(e.sighted)
+	slices.SortStableFunc(all, func(a, b sighting) int {
+		return cmp.Or(no(a.gone)-no(b.gone), cmp.Compare(a.revision(), b.revision()))
+	})
+	return slices.CompactFunc(all, func(a, b sighting) bool {
+		return a.uid() == b.uid() && a.gone == b.gone && (a.gone || a.revision() == b.revision())
+	})
+}
+
 func (e *recorder) lives() []life {
 	index := map[types.UID]int{}
 	var lives []life
-	for _, s := range e.sighted {
+	for _, s := range e.ordered() {
 		if s.assignment == nil {
 			continue
 		}
@@ -164,6 +223,9 @@ func (e *recorder) lives() []life {
 			lives = append(lives, life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time, Forced: e.force[a.UID]})
 		}
 		l := &lives[at]
+		if !l.Gone.IsZero() {
+			continue
+		}
 		if n := len(l.Versions); n > 0 {
 			l.Versions[n-1].Until = s.at
 		}
@@ -171,22 +233,11 @@ func (e *recorder) lives() []life {
 			l.Gone = s.at
 			continue
 		}
-		l.Versions = append(l.Versions, e.version(s, l))
+		v := versionOf(a)
+		v.From = s.since
+		l.Versions = append(l.Versions, v)
 	}
 	return lives
-}
-
-// version is what a sighting says, and since when it may have been so at the earliest.
-func (e *recorder) version(s sighting, l *life) version {
-	a := s.assignment
-	v := versionOf(a)
-	v.From = s.at.Add(-receipt)
-	if began, ok := e.began[a.ResourceVersion]; ok {
-		v.From = began
-	} else if n := len(l.Versions); v.Deleting && (n == 0 || !l.Versions[n-1].Deleting) {
-		v.From = e.deletion[a.UID]
-	}
-	return v
 }
 
 func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
@@ -210,7 +261,7 @@ func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
 func (e *recorder) accounts() []accountVersion {
 	var all []accountVersion
 	last := map[string]int{} // where an account's latest version is, by UID
-	for _, s := range e.sighted {
+	for _, s := range e.ordered() {
 		if s.account == nil {
 			continue
 		}
@@ -223,7 +274,7 @@ func (e *recorder) accounts() []accountVersion {
 			continue
 		}
 		last[uid] = len(all)
-		all = append(all, accountVersion{Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.at.Add(-receipt), Until: forever})
+		all = append(all, accountVersion{Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.since, Until: forever})
 	}
 	return all
 }

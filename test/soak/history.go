@@ -57,12 +57,12 @@ func (o *outcome) row() []string {
 	return []string{
 		fmt.Sprint(o.plan.seed), fmt.Sprint(len(o.plan.steps)), fmt.Sprint(injected), fmt.Sprint(api),
 		fmt.Sprint(o.counts["kills"]), fmt.Sprint(o.counts["restarts"]), fmt.Sprint(o.counts["overlaps"]), fmt.Sprint(o.counts["API server restarts"]),
-		fmt.Sprint(o.calls), fmt.Sprint(o.writes), o.settled.Round(100 * time.Millisecond).String(), fmt.Sprint(len(o.violations)),
+		fmt.Sprint(o.calls), fmt.Sprint(o.changes), fmt.Sprint(o.writes), o.settled.Round(100 * time.Millisecond).String(), fmt.Sprint(len(o.violations)),
 	}
 }
 
 var columns = []string{
-	"seed", "steps", "Twilio faults", "API faults", "kills", "restarts", "overlaps", "API restarts", "calls", "writes", "settled in", "violations",
+	"seed", "steps", "Twilio faults", "API faults", "kills", "restarts", "overlaps", "API restarts", "calls", "changes", "writes", "settled in", "violations",
 }
 
 // table is all runs, and what was injected over all, in Markdown.

@@ -64,6 +64,7 @@ type outcome struct {
 	counts     map[string]int
 	injected   map[string]int
 	calls      int // to Twilio
+	changes    int // that the operator made in Twilio
 	writes     int // to the API server, for our kinds
 	took       time.Duration
 	settled    time.Duration
@@ -321,7 +322,14 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 	}
 	out.violations = append(out.violations, leaks...)
 	r.crew.close()
-	out.violations = append(out.violations, r.events.history(r.sim.Journal(), r.proxy.Requests(), r.crew).judge()...)
+	journal := r.sim.Journal()
+	out.violations = append(out.violations, r.events.history(journal, r.proxy.Requests(), r.crew).judge()...)
+	for _, m := range journal {
+		if m.Actor == twiliosim.ActorAPI {
+			out.changes++
+			r.count("by the operator: " + string(m.Change))
+		}
+	}
 	r.tally(out)
 	out.violations = append(out.violations, out.checkCost()...)
 	return out, nil

@@ -518,7 +518,7 @@ func (r *run) create(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment
 	began, a := time.Now(), a.DeepCopy()
 	err := r.env.Client.Create(ctx, a)
 	if err == nil {
-		r.events.wrote(a.UID, a.ResourceVersion, began)
+		r.events.wrote(a, began)
 	}
 	return ignoreExists(err)
 }
@@ -542,7 +542,7 @@ func edit(s slot, change func(*v1alpha1.PhoneNumberAddOnAssignment)) func(contex
 			change(&a)
 			err := r.env.Client.Update(ctx, &a)
 			if err == nil {
-				r.events.wrote(a.UID, a.ResourceVersion, began)
+				r.events.wrote(&a, began)
 			}
 			if !apierrors.IsConflict(err) {
 				return client.IgnoreNotFound(err)
@@ -552,26 +552,36 @@ func edit(s slot, change func(*v1alpha1.PhoneNumberAddOnAssignment)) func(contex
 }
 
 func (r *run) delete(ctx context.Context, key types.NamespacedName) error {
-	var a v1alpha1.PhoneNumberAddOnAssignment
+	_, err := r.markDeleted(ctx, key)
+	return err
+}
+
+// markDeleted deletes an object, and returns it; nil if there is none. While it has a
+// finalizer it stays, as a version of its own.
+func (r *run) markDeleted(ctx context.Context, key types.NamespacedName) (*v1alpha1.PhoneNumberAddOnAssignment, error) {
+	var a, left v1alpha1.PhoneNumberAddOnAssignment
 	if err := r.env.Client.Get(ctx, key, &a); err != nil {
-		return client.IgnoreNotFound(err)
+		return nil, client.IgnoreNotFound(err)
 	}
-	r.events.deleted(a.UID)
-	return client.IgnoreNotFound(r.env.Client.Delete(ctx, &a))
+	began := time.Now()
+	if err := r.env.Client.Delete(ctx, &a); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	err := r.env.Client.Get(ctx, key, &left)
+	if err == nil && left.UID == a.UID {
+		r.events.wrote(&left, began)
+	}
+	return &a, client.IgnoreNotFound(err)
 }
 
 // forceDelete deletes an object and removes its finalizers by hand, as people do when a
 // deletion hangs.
 func (r *run) forceDelete(ctx context.Context, key types.NamespacedName) error {
-	var a v1alpha1.PhoneNumberAddOnAssignment
-	if err := r.env.Client.Get(ctx, key, &a); err != nil {
-		return client.IgnoreNotFound(err)
+	a, err := r.markDeleted(ctx, key)
+	if err != nil || a == nil {
+		return err
 	}
 	r.events.forced(a.UID)
-	r.events.deleted(a.UID)
-	if err := r.env.Client.Delete(ctx, &a); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	// A manager may put its finalizer on until the object is seen to be deleted, not after.
-	return client.IgnoreNotFound(r.env.Client.Patch(ctx, &a, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+	// Once it is deleted, nobody can add a finalizer any more.
+	return client.IgnoreNotFound(r.env.Client.Patch(ctx, a, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 }
