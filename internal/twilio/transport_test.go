@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -205,6 +206,37 @@ func TestTransportSpeaksHTTP2AndModernTLS(t *testing.T) {
 	_, err := newClient(t, s.URL, Options{Transport: trusting()}).ListAssignedAddOns(t.Context(), testNumber)
 	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake failed"; got != want {
 		t.Errorf("TLS 1.1: %q, want %q", got, want)
+	}
+}
+
+// A certificate that is trusted, but is somebody else's or has run out, is as good as none:
+// no request is sent.
+func TestCertificateMustBeOfTheHostAndCurrent(t *testing.T) {
+	asked := make(chan string, 10)
+	s := serveTLS(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Method
+		_, _ = w.Write([]byte(page("")))
+	})
+	_, port, err := net.SplitHostPort(s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := NewTransport(1)
+	transport.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	t.Cleanup(transport.CloseIdleConnections)
+
+	// The certificate is for 127.0.0.1 and example.com.
+	_, err = newClient(t, "https://localhost:"+port, Options{Transport: transport}).ListAssignedAddOns(t.Context(), testNumber)
+	if got, want := Explain(err), "listing the assigned add-ons: TLS verification failed: certificate is not valid for the host"; got != want {
+		t.Errorf("another host's certificate: %q, want %q", got, want)
+	}
+	transport.TLSClientConfig.Time = func() time.Time { return s.Certificate().NotAfter.Add(time.Second) }
+	_, err = newClient(t, s.URL, Options{Transport: transport}).ListAssignedAddOns(t.Context(), testNumber)
+	if got, want := Explain(err), "listing the assigned add-ons: TLS verification failed: certificate has expired or is not yet valid"; got != want {
+		t.Errorf("a certificate that has run out: %q, want %q", got, want)
+	}
+	if len(asked) > 0 {
+		t.Errorf("%d requests were sent", len(asked))
 	}
 }
 
