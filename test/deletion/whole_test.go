@@ -65,6 +65,24 @@ func TestKindsFirst(t *testing.T) {
 	again.gone(again.twilioAccount())
 }
 
+// Deleting the CRD of the accounts alone takes no account from objects that refer to it:
+// they work on, and the kind goes when they have gone.
+func TestAccountKindFirst(t *testing.T) {
+	startManager(t)
+	w := newWorld(t)
+	numbers := w.lines()
+	w.delete(crd("twilioaccounts"))
+	w.held()
+	w.patch(numbers[0].assignment, fmt.Sprintf(`{"spec":{"addOnSIDs":[%q,%q,%q]}}`, w.addOns[0], w.addOns[1], w.addOns[3]))
+	numbers[0].managed = []int{0, 1, 3}
+	w.ready(numbers...)
+	w.deleteNumbers(false, numbers)
+	w.numbersGone(false, numbers...)
+	w.cleaned(false, numbers...)
+	w.gone(crd("twilioaccounts"))
+	w.must(env.InstallCRDs())
+}
+
 // A deletion of the CRDs is blocked by what any deletion is blocked by, and the way out
 // is the same.
 func TestKindsFirstBlocked(t *testing.T) {
