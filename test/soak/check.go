@@ -151,11 +151,9 @@ func (s *scene) owner(number string) *v1alpha1.PhoneNumberAddOnAssignment {
 		if !sameSID(v.Number, number) || s.admission(a) != "" || (v.Deleting && !v.Finalizer) {
 			continue
 		}
-		absent := v.Reason == v1alpha1.ReasonPhoneNumberNotFound
-		lost := v.Reason == v1alpha1.ReasonPhoneNumberConflict
 		l := &life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time}
 		objects[l.UID] = a
-		claims = append(claims, claim{life: l, version: &v, absent: absent, incumbent: v.Finalizer && !absent && !lost})
+		claims = append(claims, claimOf(l, &v))
 	}
 	if w := winner(claims); w != nil {
 		return objects[w.life.UID]

@@ -246,6 +246,7 @@ func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
 		Policy: a.Spec.ManagementPolicy, Deletion: a.Spec.DeletionPolicy, Suspend: a.Spec.Suspend,
 		Deleting:  !a.DeletionTimestamp.IsZero(),
 		Finalizer: controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign),
+		Found:     a.Status.AccountSID != "",
 		Until:     forever,
 		Records:   a.Status.AddOns,
 	}

@@ -93,7 +93,7 @@ func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation) bool {
 	if last.Policy == v1alpha1.ManagementAuthoritative && (last.lists(addOn) || last.records(addOn, v1alpha1.OwnershipAdopted)) {
 		return true
 	}
-	return !tolerateLostOwnership && h.soleCreator(l, by)
+	return h.soleCreator(l, by)
 }
 
 // soleCreator says whether an assignment can have been made on behalf of this object only.
@@ -140,7 +140,7 @@ func (h *history) judgeLeft(l *life) []error {
 	}
 	var wrong []error
 	for addOn, by := range h.assignedAt(last.Number, forever) {
-		created := last.records(addOn, v1alpha1.OwnershipCreated) || (!tolerateLostOwnership && h.soleCreator(l, &by))
+		created := last.records(addOn, v1alpha1.OwnershipCreated) || h.soleCreator(l, &by)
 		if !last.lists(addOn) && created {
 			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
 		}

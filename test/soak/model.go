@@ -29,10 +29,6 @@ import (
 //     that this object once posted counts as created by it.
 const lag = time.Second
 
-// tolerateLostOwnership lets an Additive object leave on the number what it created, if its
-// manager crashed before that was recorded in status.
-const tolerateLostOwnership = true
-
 // forever is the end of what has not ended.
 var forever = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -72,8 +68,10 @@ type version struct {
 	Suspend         bool
 	Deleting        bool
 	Finalizer       bool
-	Reason          string
-	Records         []v1alpha1.AddOnStatus
+	// Found: status names the account in which the number was read.
+	Found   bool
+	Reason  string
+	Records []v1alpha1.AddOnStatus
 }
 
 func (v *version) lists(addOn string) bool {
@@ -176,11 +174,15 @@ func (h *history) claimsAt(number string, t time.Time) []claim {
 		if v == nil || !sameSID(v.Number, number) || !h.admitted(l, v, t) || (v.Deleting && !v.Finalizer) {
 			continue
 		}
-		absent := v.Reason == v1alpha1.ReasonPhoneNumberNotFound
-		lost := v.Reason == v1alpha1.ReasonPhoneNumberConflict
-		all = append(all, claim{life: l, version: v, absent: absent, incumbent: v.Finalizer && !absent && !lost})
+		all = append(all, claimOf(l, v))
 	}
 	return all
+}
+
+func claimOf(l *life, v *version) claim {
+	absent := v.Reason == v1alpha1.ReasonPhoneNumberNotFound
+	lost := v.Reason == v1alpha1.ReasonPhoneNumberConflict
+	return claim{life: l, version: v, absent: absent, incumbent: v.Finalizer && v.Found && !absent && !lost}
 }
 
 // winner is the claim that owns a number, as docs/reconcile.md (promise 5) has it: nil if

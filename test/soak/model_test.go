@@ -27,7 +27,7 @@ func at(seconds float64) time.Time {
 func owned(key string, changes ...func(*life)) life {
 	l := life{UID: key, Key: key, Created: at(0), Versions: []version{{
 		From: at(0), Until: forever, Number: pn, Account: "main", AddOns: []string{xa},
-		Policy: v1alpha1.ManagementAuthoritative, Deletion: v1alpha1.DeletionDelete, Finalizer: true,
+		Policy: v1alpha1.ManagementAuthoritative, Deletion: v1alpha1.DeletionDelete, Finalizer: true, Found: true,
 	}}}
 	for _, change := range changes {
 		change(&l)
