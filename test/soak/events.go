@@ -162,13 +162,11 @@ func (s sighting) uid() types.UID {
 
 // revision orders the versions of an object.
 func (s sighting) revision() uint64 {
-	text := ""
+	var o client.Object = s.account
 	if s.assignment != nil {
-		text = s.assignment.ResourceVersion
-	} else {
-		text = s.account.ResourceVersion
+		o = s.assignment
 	}
-	n, _ := strconv.ParseUint(text, 10, 64) // what the API server gives is a number
+	n, _ := strconv.ParseUint(o.GetResourceVersion(), 10, 64) // what the API server gives is a number
 	return n
 }
 

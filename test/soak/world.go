@@ -330,7 +330,7 @@ func makeTwilioSuspends(random *rand.Rand) (string, func(context.Context, *run) 
 }
 
 // mended wraps a calamity: after a few seconds somebody mends it, if anybody does.
-func mended(random *rand.Rand, words string, breaks func(context.Context, *run) error, mend func(context.Context, *run) error) (string, func(context.Context, *run) error) {
+func mended(random *rand.Rand, words string, breaks, mend func(context.Context, *run) error) (string, func(context.Context, *run) error) {
 	if random.IntN(4) == 0 {
 		return words, breaks
 	}
