@@ -20,6 +20,8 @@ import (
 )
 
 // TestDeletion runs every case beside the others, under one manager.
+//
+//nolint:tparallel // one manager at a time acts on the cluster
 func TestDeletion(t *testing.T) {
 	startManager(t)
 	t.Run("propagation", testPropagation)
@@ -256,7 +258,7 @@ func testTrouble(t *testing.T) {
 						w.blocked(n, trouble.ready(), trouble.hints...)
 					}
 					if whole {
-						w.namespaceNames(v1alpha1.FinalizerUnassign)
+						w.namespaceIsHeld()
 					}
 					w.cleaned(true, numbers...)
 					if mended {
@@ -279,8 +281,8 @@ func (t *trouble) ready() string {
 	return v1alpha1.ReasonDeletionBlocked
 }
 
-// namespaceNames waits until the namespace itself says which finalizer holds it.
-func (w *world) namespaceNames(finalizer string) {
+// namespaceIsHeld waits until the namespace itself says which finalizer holds it.
+func (w *world) namespaceIsHeld() {
 	w.Helper()
 	namespace := w.namespace(w.name)
 	w.wait("the namespace names the finalizer", func() error {
@@ -288,7 +290,7 @@ func (w *world) namespaceNames(finalizer string) {
 			return err
 		}
 		for _, condition := range namespace.Status.Conditions {
-			if condition.Type == corev1.NamespaceFinalizersRemaining && strings.Contains(condition.Message, finalizer) {
+			if condition.Type == corev1.NamespaceFinalizersRemaining && strings.Contains(condition.Message, v1alpha1.FinalizerUnassign) {
 				return nil
 			}
 		}

@@ -76,7 +76,7 @@ func run(m *testing.M) (code int, err error) {
 }
 
 // startManager starts a manager that is stopped after the test and its subtests.
-func startManager(t *testing.T) *testenv.Process {
+func startManager(t *testing.T) {
 	t.Helper()
 	manager, err := env.StartManager(t.Context(), "--leader-elect-lease-duration=3s")
 	if err != nil {
@@ -88,7 +88,6 @@ func startManager(t *testing.T) *testenv.Process {
 			t.Errorf("the manager ended with %v; its log ends:\n%s", err, log[max(0, len(log)-4000):])
 		}
 	})
-	return manager
 }
 
 // world is a Twilio account of a test's own with a Secret, a TwilioAccount and a

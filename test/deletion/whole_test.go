@@ -107,7 +107,7 @@ func TestOperatorFirst(t *testing.T) {
 	numbers := w.linesBy(t)
 	w.delete(w.twilioAccount())
 	w.delete(w.namespace(w.name))
-	w.namespaceNames(v1alpha1.FinalizerUnassign)
+	w.namespaceIsHeld()
 	w.gone(numbers[2].assignment) // Observe never had a finalizer
 	w.cleaned(true, numbers...)
 
@@ -139,7 +139,7 @@ func TestOperatorFirstAndNeverAgain(t *testing.T) {
 	numbers := w.linesBy(t)
 	w.delete(w.twilioAccount())
 	w.delete(w.namespace(w.name))
-	w.namespaceNames(v1alpha1.FinalizerUnassign)
+	w.namespaceIsHeld()
 	script := strings.ReplaceAll(documented(t, "### Objects that stay after the operator was removed"), "twacct default", "twacct "+w.name)
 	out, err := shell(t, script)
 	if err != nil {
@@ -176,7 +176,7 @@ func TestOperatorNamespaceFirst(t *testing.T) {
 		})
 	})
 	w.delete(w.namespace(w.name))
-	w.namespaceNames(v1alpha1.FinalizerUnassign)
+	w.namespaceIsHeld()
 	w.cleaned(true, numbers...)
 
 	w.must(env.Install(t.Context()))

@@ -216,6 +216,8 @@ func withFinalizer(a *assignment) { a.Finalizers = []string{v1alpha1.FinalizerUn
 // Whatever a tenant writes on an object that comes later, the number stays with the
 // object that was first, be that one never so passive. One that writes nothing to Twilio
 // claims nothing, and is first by its age alone, which the API server tells in seconds.
+//
+//nolint:tparallel // one manager at a time acts on the cluster
 func TestTenantCannotSteal(t *testing.T) {
 	startManager(t)
 	owners := map[string]struct {
@@ -286,6 +288,8 @@ func (sc *scene) loses(thief, owner *assignment) {
 // An object that was first but may not act on the number, or whose account has not got
 // it, is in nobody's way: neither when another comes to own the number nor when that
 // one goes.
+//
+//nolint:tparallel // one manager at a time acts on the cluster
 func TestSquatterBlocksNobody(t *testing.T) {
 	startManager(t)
 	for name, c := range map[string]struct {
