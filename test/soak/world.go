@@ -106,8 +106,8 @@ func people() []action {
 // world is what happens in Twilio's console, and to accounts, credentials and namespaces.
 func world() []action {
 	return []action{
-		{"console-assign", 7, makeConsoleAssign},
-		{"console-unassign", 7, makeConsoleUnassign},
+		{"console-assign", 12, makeConsoleAssign},
+		{"console-unassign", 8, makeConsoleUnassign},
 		{"release", 1, makeRelease},
 		{"uninstall", 1, makeUninstall},
 		{"repair", 4, makeRepair},
@@ -259,12 +259,14 @@ func makeRecreate(random *rand.Rand) (string, func(context.Context, *run) error)
 	}
 }
 
+// anyPair is a number, mostly one that objects name, and an add-on of its account.
 func anyPair(random *rand.Rand) (number, addOn string) {
-	s := sites[0]
-	if random.IntN(4) == 0 {
-		s = sites[1]
+	s := anySlot(random)
+	number = s.home
+	if random.IntN(5) == 0 {
+		number = s.site.numbers[random.IntN(len(s.site.numbers))]
 	}
-	return s.numbers[random.IntN(len(s.numbers))], s.addOns[random.IntN(len(s.addOns))]
+	return number, s.site.addOns[random.IntN(len(s.site.addOns))]
 }
 
 func makeConsoleAssign(random *rand.Rand) (string, func(context.Context, *run) error) {
