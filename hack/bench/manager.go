@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -99,7 +97,7 @@ func (s series) waiting(account string) int {
 }
 
 func (m *manager) scrape(ctx context.Context) (series, error) {
-	body, err := read(ctx, "http://"+m.metrics+"/metrics")
+	body, err := testenv.Get(ctx, "http://"+m.metrics+"/metrics")
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +123,7 @@ func parseSeries(text string) series {
 // collect runs the garbage collector, twice: what a finalizer held goes in the second.
 func (m *manager) collect(ctx context.Context) error {
 	for range 2 {
-		if _, err := read(ctx, "http://"+m.pprof+"/debug/pprof/heap?gc=1"); err != nil {
+		if _, err := testenv.Get(ctx, "http://"+m.pprof+"/debug/pprof/heap?gc=1"); err != nil {
 			return err
 		}
 	}
@@ -137,7 +135,7 @@ func (w *world) keepProfile(ctx context.Context, of, file string) error {
 	if w.profiles == "" {
 		return nil
 	}
-	profile, err := read(ctx, "http://"+w.manager.pprof+"/debug/pprof/"+of)
+	profile, err := testenv.Get(ctx, "http://"+w.manager.pprof+"/debug/pprof/"+of)
 	return errors.Join(err, os.MkdirAll(w.profiles, 0o755), os.WriteFile(filepath.Join(w.profiles, file), []byte(profile), 0o644))
 }
 
@@ -154,21 +152,4 @@ func (m *manager) peak() float64 {
 		}
 	}
 	return 0
-}
-
-func read(ctx context.Context, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = errors.New(res.Status)
-	}
-	return string(body), err
 }

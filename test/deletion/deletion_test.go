@@ -211,10 +211,10 @@ var troubles = []trouble{
 	{
 		name: "the namespace is no longer allowed",
 		begin: func(w *world) {
-			w.patch(w.namespace(w.name), `{"metadata":{"labels":{"world":"another"}}}`)
+			w.patch(w.namespace(w.name), `{"metadata":{"labels":{"tenancy":"another"}}}`)
 		},
 		mend: func(w *world) {
-			w.patch(w.namespace(w.name), fmt.Sprintf(`{"metadata":{"labels":{"world":%q}}}`, w.name))
+			w.patch(w.namespace(w.name), fmt.Sprintf(`{"metadata":{"labels":{"tenancy":%q}}}`, w.name))
 		},
 		hints: []string{v1alpha1.ReasonNamespaceNotAllowed, "allowedNamespaces"},
 	},

@@ -130,33 +130,13 @@ func newWorld(ctx context.Context, changes ...func(*v1alpha1.TwilioAccount)) (*w
 
 func (w *world) token() string { return "token" + w.account[2:] }
 
-func (w *world) secret() *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: w.name, Namespace: testenv.Namespace},
-		StringData: map[string]string{v1alpha1.SecretKeyAuthToken: w.token()},
-	}
+func (w *world) tenancy() testenv.Tenancy {
+	return testenv.Tenancy{Name: w.name, AccountSID: w.account, AuthToken: w.token(), URL: sim.URL}
 }
 
-// namespace is one that the account admits by its label.
-func (w *world) namespace(name string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"world": w.name}}}
-}
-
-func (w *world) twilioAccount() *v1alpha1.TwilioAccount {
-	return &v1alpha1.TwilioAccount{
-		ObjectMeta: metav1.ObjectMeta{Name: w.name},
-		Spec: v1alpha1.TwilioAccountSpec{
-			AccountSID:           v1alpha1.AccountSID(w.account),
-			CredentialsSecretRef: v1alpha1.SecretReference{Name: w.name},
-			AllowedNamespaces: v1alpha1.AllowedNamespaces{
-				From:     v1alpha1.NamespacesFromSelector,
-				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"world": w.name}},
-			},
-			APIBaseURL:     sim.URL,
-			ResyncInterval: metav1.Duration{Duration: time.Hour},
-		},
-	}
-}
+func (w *world) secret() *corev1.Secret                  { return w.tenancy().Secret() }
+func (w *world) namespace(name string) *corev1.Namespace { return w.tenancy().Namespace(name) }
+func (w *world) twilioAccount() *v1alpha1.TwilioAccount  { return w.tenancy().Account() }
 
 type assignment = v1alpha1.PhoneNumberAddOnAssignment
 

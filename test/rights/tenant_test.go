@@ -150,7 +150,7 @@ func TestTenantMayOnlyItsObjects(t *testing.T) {
 			return cl.Create(ctx, account)
 		},
 		"admit its namespace": func(ctx context.Context, cl client.Client) error {
-			return cl.Patch(ctx, sc.world.namespace(sc.namespace), patchOf(`{"metadata":{"labels":{"world":"another"}}}`))
+			return cl.Patch(ctx, sc.world.namespace(sc.namespace), patchOf(`{"metadata":{"labels":{"tenancy":"another"}}}`))
 		},
 		"write status": func(ctx context.Context, cl client.Client) error {
 			return cl.Status().Patch(ctx, mine.DeepCopy(), patchOf(`{"status":{"phoneNumber":"+1"}}`))
@@ -297,7 +297,7 @@ func TestSquatterBlocksNobody(t *testing.T) {
 		squat  func(sc *scene, a *assignment)
 	}{
 		"not admitted": {v1alpha1.ReasonNamespaceNotAllowed, func(sc *scene, _ *assignment) {
-			must(sc.T, env.Client.Patch(sc.Context(), sc.world.namespace(sc.namespace), patchOf(`{"metadata":{"labels":{"world":"another"}}}`)))
+			must(sc.T, env.Client.Patch(sc.Context(), sc.world.namespace(sc.namespace), patchOf(`{"metadata":{"labels":{"tenancy":"another"}}}`)))
 		}},
 		"no such account": {v1alpha1.ReasonAccountNotFound, func(_ *scene, a *assignment) { a.Spec.AccountRef.Name = "nobody" }},
 		"suspended under another account": {v1alpha1.ReasonSuspended, func(sc *scene, a *assignment) {
@@ -349,11 +349,11 @@ func (sc *scene) ownsAndGoes(pn string) {
 	must(sc.T, env.Client.Create(sc.Context(), owner))
 	must(sc.T, says(sc.Context(), owner, v1alpha1.ReasonSynced))
 	namespace := sc.world.namespace(sc.name)
-	must(sc.T, env.Client.Patch(sc.Context(), namespace, patchOf(`{"metadata":{"labels":{"world":"another"}}}`)))
+	must(sc.T, env.Client.Patch(sc.Context(), namespace, patchOf(`{"metadata":{"labels":{"tenancy":"another"}}}`)))
 	must(sc.T, says(sc.Context(), owner, v1alpha1.ReasonNamespaceNotAllowed))
 	must(sc.T, env.Client.Delete(sc.Context(), owner))
 	must(sc.T, says(sc.Context(), owner, v1alpha1.ReasonDeletionBlocked, v1alpha1.ReasonNamespaceNotAllowed))
-	must(sc.T, env.Client.Patch(sc.Context(), namespace, patchOf(`{"metadata":{"labels":{"world":%q}}}`, sc.name)))
+	must(sc.T, env.Client.Patch(sc.Context(), namespace, patchOf(`{"metadata":{"labels":{"tenancy":%q}}}`, sc.name)))
 	must(sc.T, gone(sc.Context(), owner))
 	want := []string{"assign " + sc.addOns[0], "unassign " + sc.addOns[0]}
 	if diff := cmp.Diff(want, written(sc.T, v1alpha1.PhoneNumberSID(pn))); diff != "" {
