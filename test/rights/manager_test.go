@@ -336,7 +336,7 @@ func TestNoRightIsTooMuch(t *testing.T) {
 				}
 			}
 			cancel()
-			_ = <-done // it ends in the midst of things
+			t.Log("cut short:", <-done)
 		})
 	}
 }
