@@ -116,6 +116,8 @@ func TestObjectsAreCheckedWhenDue(t *testing.T) {
 					x.checkAt(key(0), now.Add(time.Hour+time.Duration(i)))
 				}
 				x.checkAt(key(0), now.Add(2*time.Hour))
+				x.mu.Lock()
+				defer x.mu.Unlock()
 				if len(x.checks) > 2*fewQueued {
 					panic("what is void is kept")
 				}
