@@ -20,9 +20,9 @@ import (
 )
 
 // conditionsOf shows conditions as "Type=Status/Reason", in the order of status.
-func conditionsOf(status v1alpha1.PhoneNumberAddOnAssignmentStatus) string {
+func conditionsOf(a *assignment) string {
 	var shown []string
-	for _, c := range status.Conditions {
+	for _, c := range a.Status.Conditions {
 		shown = append(shown, c.Type+"="+string(c.Status)+"/"+c.Reason)
 	}
 	return strings.Join(shown, " ")
@@ -46,8 +46,8 @@ func TestEveryOutcome(t *testing.T) {
 		assigned, missing, unassigning = v1alpha1.AddOnAssigned, v1alpha1.AddOnMissing, v1alpha1.AddOnUnassigning
 		rejected, unmanaged            = v1alpha1.AddOnRejected, v1alpha1.AddOnUnmanaged
 	)
-	answer := func(status, code int) error {
-		return &twilio.Error{Operation: twilio.OpListAssigned, HTTPStatus: status, Code: code}
+	answer := func(httpStatus, code int) error {
+		return &twilio.Error{Operation: twilio.OpListAssigned, HTTPStatus: httpStatus, Code: code}
 	}
 	cases := map[string]struct {
 		policy v1alpha1.ManagementPolicy
@@ -114,7 +114,7 @@ func TestEveryOutcome(t *testing.T) {
 				v = verdictOn(a, f.plan)
 			}
 			a.Status = statusFor(a, f, v, time.Unix(1, 0))
-			if diff := cmp.Diff(c.want, conditionsOf(a.Status)); diff != "" {
+			if diff := cmp.Diff(c.want, conditionsOf(a)); diff != "" {
 				t.Errorf("the conditions (-want +got):\n%s", diff)
 			}
 			checkKstatus(t, a, c.health)
