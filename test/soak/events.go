@@ -248,6 +248,9 @@ func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
 		Until:     forever,
 		Records:   a.Status.AddOns,
 	}
+	if a.Status.ObservedGeneration < 0 {
+		v.Records = intended(a)
+	}
 	for _, sid := range a.Spec.AddOnSIDs {
 		v.AddOns = append(v.AddOns, string(sid))
 	}
@@ -283,7 +286,8 @@ func (e *recorder) accounts() []accountVersion {
 func checksOf(requests []testenv.APIRequest) []check {
 	var all []check
 	for _, q := range requests {
-		if q.Resource != "phonenumberaddonassignments" || q.Name == "" || (q.Status != 200 && q.Fault != testenv.APILost) {
+		resource, _, _ := strings.Cut(q.Resource, "/") // status is written under the lock too
+		if resource != "phonenumberaddonassignments" || q.Name == "" || (q.Status != 200 && q.Fault != testenv.APILost) {
 			continue
 		}
 		all = append(all, check{Key: q.Namespace + "/" + q.Name, By: q.By, At: q.Start})
@@ -328,3 +332,14 @@ func gaps(by string, requests []testenv.APIRequest) []span {
 }
 
 func sameSID(a, b string) bool { return strings.EqualFold(a, b) }
+
+// intended are the add-ons of which an object wrote down, before its first status, that it
+// was about to assign them.
+func intended(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
+	var records []v1alpha1.AddOnStatus
+	sids, _ := strings.CutPrefix(a.Annotations[v1alpha1.AnnotationAssigning], string(a.UID))
+	for sid := range strings.FieldsSeq(sids) {
+		records = append(records, v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), Ownership: v1alpha1.OwnershipCreated})
+	}
+	return records
+}

@@ -25,8 +25,8 @@ import (
 //     event takes (lag); and where a watch was broken, held back or its manager stood
 //     still, as old as the beginning of that.
 //   - While two managers are alive, the older knowledge of the two counts.
-//   - What an object assigned is its own until somebody else's removal was seen: an add-on
-//     that this object once posted counts as created by it.
+//   - What an object assigned is its own as long as it has that on record. Where the record
+//     could not be written, the POST itself counts, until the next write to the object.
 const lag = time.Second
 
 // forever is the end of what has not ended.
@@ -407,7 +407,7 @@ func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 			return "it was being deleted with Retain"
 		case !v.Deleting && v.lists(m.AddOn):
 			return "it listed the add-on"
-		case !v.Deleting && authoritative, h.created(l, m.Number, m.AddOn, m.Time):
+		case !v.Deleting && authoritative, h.created(l, v, m):
 			return ""
 		case !authoritative:
 			return "it is Additive, and had not created the add-on"
@@ -435,13 +435,41 @@ func (l *life) everOwned(addOn string) bool {
 	return false
 }
 
-// created says whether an object itself had asked Twilio for an add-on before a time.
-func (h *history) created(l *life, number, addOn string, before time.Time) bool {
+// created says whether an add-on was an object's own: it had asked Twilio for it, and had
+// that on record, or could not write it down.
+func (h *history) created(l *life, v *version, m *twiliosim.Mutation) bool {
+	from := time.Time{}
+	if !v.records(m.AddOn, v1alpha1.OwnershipCreated) {
+		from = l.recordedSince(v)
+	}
+	return h.posted(l, m.Number, m.AddOn, from, m.Time)
+}
+
+// recordedSince is when what a version has on record was written.
+func (l *life) recordedSince(v *version) time.Time {
+	since := v.From
+	for i := len(l.Versions) - 1; i >= 0; i-- {
+		if earlier := &l.Versions[i]; earlier.From.Before(since) {
+			if !slices.EqualFunc(earlier.Records, v.Records, sameRecord) {
+				break
+			}
+			since = earlier.From
+		}
+	}
+	return since
+}
+
+func sameRecord(a, b v1alpha1.AddOnStatus) bool {
+	return a.SID == b.SID && a.State == b.State && a.Ownership == b.Ownership
+}
+
+// posted says whether an object itself had asked Twilio for an add-on in a window.
+func (h *history) posted(l *life, number, addOn string, from, before time.Time) bool {
 	for _, c := range h.Calls {
 		if !c.At.Before(before) {
 			break
 		}
-		if c.Method == http.MethodPost && sameSID(c.Number, number) && sameSID(c.AddOn, addOn) &&
+		if c.At.After(from) && c.Method == http.MethodPost && sameSID(c.Number, number) && sameSID(c.AddOn, addOn) &&
 			h.whyNot(l, number, c.At, mayAssign(addOn)) == "" {
 			return true
 		}

@@ -59,11 +59,20 @@ func let(l *life) {
 
 func lists(sids ...string) func(*version) { return func(v *version) { v.AddOns = sids } }
 
-func additive(v *version)  { v.Policy = v1alpha1.ManagementAdditive }
-func observe(v *version)   { v.Policy = v1alpha1.ManagementObserve }
-func suspended(v *version) { v.Suspend = true }
-func deleting(v *version)  { v.Deleting = true }
-func retain(v *version)    { v.Deletion = v1alpha1.DeletionRetain }
+func additive(v *version)                 { v.Policy = v1alpha1.ManagementAdditive }
+func observe(v *version)                  { v.Policy = v1alpha1.ManagementObserve }
+func suspended(v *version)                { v.Suspend = true }
+func deleting(v *version)                 { v.Deleting = true }
+func retain(v *version)                   { v.Deletion = v1alpha1.DeletionRetain }
+func adopted(addOn string) func(*version) { return recorded(addOn, v1alpha1.OwnershipAdopted) }
+func created(addOn string) func(*version) { return recorded(addOn, v1alpha1.OwnershipCreated) }
+
+func recorded(addOn string, ownership v1alpha1.AddOnOwnership) func(*version) {
+	return func(v *version) {
+		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(addOn), State: v1alpha1.AddOnAssigned, Ownership: ownership}}
+	}
+}
+
 func unclaimed(v *version) { v.Finalizer = false }
 
 // scenario is a history in which a manager lives all the time, everybody is allowed, and
@@ -128,6 +137,10 @@ func TestJudgeWrite(t *testing.T) {
 		"released after the check": {scenario([]life{owned("ns/a", since(1, suspended), since(20.5, func(v *version) { v.Suspend = false }))}, wrote(unassign, xb)), ""},
 		"additive, somebody's":     {scenario([]life{owned("ns/a", always(additive))}, console(1, xb), wrote(unassign, xb)), "is Additive"},
 		"additive, its own":        {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, lists(xa)))}, posted("ns/a", xb), wrote(unassign, xb)), ""},
+		"additive, adopted by now": {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, lists(xa)), since(16, adopted(xb)))},
+			posted("ns/a", xb), console(17, xb), wrote(unassign, xb)), "is Additive"},
+		"additive, on record": {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, created(xb)), since(16, lists(xa)))},
+			posted("ns/a", xb), wrote(unassign, xb)), ""},
 		"additive, never asked by": {scenario([]life{owned("ns/a", always(additive))}, posted("ns/a", xb), wrote(unassign, xb)), "is Additive"},
 		"deleted with Delete":      {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xa)), ""},
 		"deleted, a stranger's":    {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xb)), "never its own"},
