@@ -75,7 +75,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 		"The address that serves profiles of the process to whoever reaches it; 0 serves none.")
 	flags.StringVar(&o.operatorNamespace, "operator-namespace", os.Getenv("POD_NAMESPACE"),
 		"The namespace of the credential Secrets and of the leader's lease. Default: $POD_NAMESPACE.")
-	flags.IntVar(&o.workers, "max-concurrent-reconciles", 64,
+	flags.IntVar(&o.workers, "max-concurrent-reconciles", 256,
 		"How many passes may run at once, over all accounts. A pass without a turn among its account's calls holds none, so the sum of maxConcurrentRequests of the accounts that are busy at once is enough.")
 	flags.BoolVar(&o.allowInsecureTwilio, "allow-insecure-twilio-url", false,
 		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
