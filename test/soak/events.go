@@ -339,7 +339,7 @@ func intended(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
 	var records []v1alpha1.AddOnStatus
 	sids, _ := strings.CutPrefix(a.Annotations[v1alpha1.AnnotationAssigning], string(a.UID))
 	for sid := range strings.FieldsSeq(sids) {
-		records = append(records, v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), Ownership: v1alpha1.OwnershipCreated})
+		records = append(records, v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated})
 	}
 	return records
 }

@@ -26,7 +26,9 @@ import (
 //     still, as old as the beginning of that.
 //   - While two managers are alive, the older knowledge of the two counts.
 //   - What an object assigned is its own as long as it has that on record. Where the record
-//     could not be written, the POST itself counts, until the next write to the object.
+//     could not be written, the POST itself counts, until the next write to the object. An
+//     intent on record counts as well: whether a manager that ended had posted it before
+//     somebody else did cannot be known (docs/adr/0007-claim-after-reading.md).
 const lag = time.Second
 
 // forever is the end of what has not ended.
@@ -435,14 +437,22 @@ func (l *life) everOwned(addOn string) bool {
 	return false
 }
 
-// created says whether an add-on was an object's own: it had asked Twilio for it, and had
-// that on record, or could not write it down.
+// created says whether an add-on was an object's own: it had asked Twilio for it, or meant
+// to, and had that on record, or had asked and could not write it down.
 func (h *history) created(l *life, v *version, m *twiliosim.Mutation) bool {
-	from := time.Time{}
 	if !v.records(m.AddOn, v1alpha1.OwnershipCreated) {
-		from = l.recordedSince(v)
+		return h.posted(l, m.Number, m.AddOn, l.recordedSince(v), m.Time)
 	}
-	return h.posted(l, m.Number, m.AddOn, from, m.Time)
+	return l.intended(m.AddOn) || h.posted(l, m.Number, m.AddOn, time.Time{}, m.Time)
+}
+
+// intended says whether an object ever had on record that it was about to assign an add-on.
+func (l *life) intended(addOn string) bool {
+	return slices.ContainsFunc(l.Versions, func(v version) bool {
+		return slices.ContainsFunc(v.Records, func(r v1alpha1.AddOnStatus) bool {
+			return r.State == v1alpha1.AddOnMissing && r.Ownership == v1alpha1.OwnershipCreated && sameSID(string(r.SID), addOn)
+		})
+	})
 }
 
 // recordedSince is when what a version has on record was written.
