@@ -109,9 +109,9 @@ func console(seconds float64, addOn string) func(*history) {
 }
 
 // posted is an earlier POST, in a pass that had made sure of the object.
-func posted(key, addOn string) func(*history) {
+func posted(addOn string) func(*history) {
 	return func(h *history) {
-		h.Checks = append([]check{{Key: key, By: "m", At: at(5)}}, h.Checks...)
+		h.Checks = append([]check{{Key: "ns/a", By: "m", At: at(5)}}, h.Checks...)
 		h.Calls = append([]call{{Method: "POST", Number: pn, Of: "AssignedAddOns", AddOn: addOn, At: at(6)}}, h.Calls...)
 	}
 }
@@ -136,12 +136,12 @@ func TestJudgeWrite(t *testing.T) {
 		"listed before the check":  {scenario([]life{owned("ns/a", since(20.1, lists(xa, xb)))}, wrote(unassign, xb)), ""},
 		"released after the check": {scenario([]life{owned("ns/a", since(1, suspended), since(20.5, func(v *version) { v.Suspend = false }))}, wrote(unassign, xb)), ""},
 		"additive, somebody's":     {scenario([]life{owned("ns/a", always(additive))}, console(1, xb), wrote(unassign, xb)), "is Additive"},
-		"additive, its own":        {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, lists(xa)))}, posted("ns/a", xb), wrote(unassign, xb)), ""},
+		"additive, its own":        {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, lists(xa)))}, posted(xb), wrote(unassign, xb)), ""},
 		"additive, adopted by now": {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, lists(xa)), since(16, adopted(xb)))},
-			posted("ns/a", xb), console(17, xb), wrote(unassign, xb)), "is Additive"},
+			posted(xb), console(17, xb), wrote(unassign, xb)), "is Additive"},
 		"additive, on record": {scenario([]life{owned("ns/a", always(additive), always(lists(xb)), since(15, created(xb)), since(16, lists(xa)))},
-			posted("ns/a", xb), wrote(unassign, xb)), ""},
-		"additive, never asked by": {scenario([]life{owned("ns/a", always(additive))}, posted("ns/a", xb), wrote(unassign, xb)), "is Additive"},
+			posted(xb), wrote(unassign, xb)), ""},
+		"additive, never asked by": {scenario([]life{owned("ns/a", always(additive))}, posted(xb), wrote(unassign, xb)), "is Additive"},
 		"deleted with Delete":      {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xa)), ""},
 		"deleted, a stranger's":    {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xb)), "never its own"},
 		"deleted, assigns":         {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(assign, xa)), "being deleted"},
