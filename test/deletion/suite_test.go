@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -293,16 +292,7 @@ func (w *world) says(n *number, reason string, hints ...string) {
 		if err := env.Client.Get(w.Context(), client.ObjectKeyFromObject(n), n.assignment); err != nil {
 			return err
 		}
-		ready := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Reason != reason {
-			return fmt.Errorf("it says %+v", ready)
-		}
-		for _, hint := range hints {
-			if !strings.Contains(ready.Message, hint) {
-				return fmt.Errorf("the message lacks %q: %s", hint, ready.Message)
-			}
-		}
-		return nil
+		return testenv.Says(n.Status.Conditions, reason, hints...)
 	})
 }
 

@@ -18,7 +18,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -69,16 +68,7 @@ func accountSays(ctx context.Context, name, reason string, hints ...string) erro
 		if err := env.Client.Get(ctx, client.ObjectKey{Name: name}, account); err != nil {
 			return err
 		}
-		ready := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Reason != reason {
-			return fmt.Errorf("it says %+v", ready)
-		}
-		for _, hint := range hints {
-			if !strings.Contains(ready.Message, hint) {
-				return fmt.Errorf("the message lacks %q: %s", hint, ready.Message)
-			}
-		}
-		return nil
+		return testenv.Says(account.Status.Conditions, reason, hints...)
 	})
 }
 
