@@ -144,6 +144,7 @@ func (r *AssignmentReconciler) pass(ctx context.Context, a *v1alpha1.PhoneNumber
 // guard halts the pass of an object that may not act, or need not yet.
 func (r *AssignmentReconciler) guard(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (*v1alpha1.TwilioAccount, error) {
 	if a.Spec.Suspend {
+		r.index.release(a)
 		return nil, &halt{reason: v1alpha1.ReasonSuspended, message: "Suspended: Twilio is not called for this object while spec.suspend is true."}
 	}
 	account, err := r.accountOf(ctx, a)

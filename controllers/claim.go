@@ -28,6 +28,9 @@ func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumbe
 	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		return nil
 	}
+	if err := r.reserve(ctx, a); err != nil {
+		return err
+	}
 	intent := f.plan.intend(a.Spec.ManagementPolicy)
 	switch {
 	case !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign):
@@ -40,25 +43,32 @@ func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumbe
 	return nil
 }
 
+// reserve makes an object that is not the incumbent of its number so for this process,
+// before the cache can show it. Another one may have claimed the number since the guard
+// looked.
+func (r *AssignmentReconciler) reserve(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
+	if incumbent(a) {
+		return nil
+	}
+	if err := r.checkOwner(ctx, a); err != nil {
+		return err
+	}
+	if !r.index.reserve(a.Spec.PhoneNumberSID, keyOf(a)) {
+		return again()
+	}
+	return nil
+}
+
 // addFinalizer persists the finalizer, and with it the intent, which status cannot
 // hold yet without a write of its own.
 func (r *AssignmentReconciler) addFinalizer(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, intent []string) error {
-	key := keyOf(a)
-	if !r.index.reserve(a.Spec.PhoneNumberSID, key) {
-		return again()
-	}
-	// Another object may have claimed the number since the guard looked.
-	if err := r.checkOwner(ctx, a); err != nil {
-		r.index.release(a.Spec.PhoneNumberSID, key)
-		return err
-	}
 	base := a.DeepCopy()
 	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)
 	if len(intent) > 0 {
 		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, string(a.UID)+" "+strings.Join(intent, " "))
 	}
 	if err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
-		r.index.release(a.Spec.PhoneNumberSID, key)
+		r.index.release(a)
 		return fmt.Errorf("adding the finalizer: %w", err)
 	}
 	r.index.wrote(a)

@@ -106,7 +106,7 @@ func (x *index) put(a *v1alpha1.PhoneNumberAddOnAssignment) {
 		x.count(a.Spec.AccountRef.Name, 1)
 	}
 	e.object = a
-	if n := e.number(); x.reserved[n] == key && holds(a) {
+	if n := e.number(); x.reserved[n] == key && incumbent(a) {
 		delete(x.reserved, n)
 	}
 }
@@ -188,7 +188,7 @@ func (x *index) claims(sid v1alpha1.PhoneNumberSID) (keys []types.NamespacedName
 }
 
 // reserve settles which of several objects claims a number while the cache does
-// not show its finalizer yet. False: another one came first.
+// not show its claim yet. False: another one came first.
 func (x *index) reserve(sid v1alpha1.PhoneNumberSID, key types.NamespacedName) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -200,11 +200,11 @@ func (x *index) reserve(sid v1alpha1.PhoneNumberSID, key types.NamespacedName) b
 	return true
 }
 
-// release gives up a reservation.
-func (x *index) release(sid v1alpha1.PhoneNumberSID, key types.NamespacedName) {
+// release gives up the reservation of an object, if it has one.
+func (x *index) release(a *v1alpha1.PhoneNumberAddOnAssignment) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if n := numberOf(sid); x.reserved[n] == key {
+	if n := numberOf(a.Spec.PhoneNumberSID); x.reserved[n] == keyOf(a) {
 		delete(x.reserved, n)
 	}
 }

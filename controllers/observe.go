@@ -63,6 +63,7 @@ func (r *AssignmentReconciler) numberNotFound(a *v1alpha1.PhoneNumberAddOnAssign
 		return &halt{reason: v1alpha1.ReasonProgressing, quiet: true, after: confirmAfter + time.Second/2,
 			message: "Twilio answered that it does not know the number; asking once more before believing it."}
 	}
+	r.index.release(a)
 	return halted(v1alpha1.ReasonPhoneNumberNotFound,
 		"The Twilio account of TwilioAccount %s has no phone number %s. Correct spec.phoneNumberSID or spec.accountRef by creating the object anew, or delete it if the number was released.",
 		a.Spec.AccountRef.Name, a.Spec.PhoneNumberSID)

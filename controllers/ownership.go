@@ -24,8 +24,7 @@ import (
 type claimant struct {
 	key     types.NamespacedName
 	created time.Time
-	// incumbent: it has claimed the number, or is about to, and has not itself reported
-	// that the number is another's or not its account's.
+	// incumbent: it has claimed the number, or is about to.
 	incumbent bool
 	// absent: its account is known not to have the number.
 	absent bool
@@ -33,16 +32,16 @@ type claimant struct {
 	object *v1alpha1.PhoneNumberAddOnAssignment
 }
 
-// ownerOf picks the one object that may act on a number: objects whose account
-// has the number before those whose account is known not to, then the
-// incumbent, then the oldest, then by namespace and name. Nil if there is no claimant.
+// ownerOf picks the one object that may act on a number: the incumbent, then the oldest,
+// then by namespace and name, of those whose account is not known to lack the number. Nil
+// if there is none.
 func ownerOf(claimants []claimant) *claimant {
+	claimants = slices.DeleteFunc(claimants, func(c claimant) bool { return c.absent })
 	if len(claimants) == 0 {
 		return nil
 	}
 	first := slices.MinFunc(claimants, func(a, b claimant) int {
 		return cmp.Or(
-			falseFirst(a.absent, b.absent),
 			falseFirst(!a.incumbent, !b.incumbent),
 			a.created.Compare(b.created),
 			strings.Compare(a.key.Namespace, b.key.Namespace),
@@ -69,21 +68,28 @@ func holds(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
 	return controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) && a.Status.AccountSID != ""
 }
 
-// claimantFor reduces an object to its claim. reserved says that this process has
-// already decided to write the finalizer, though the cache may not show it yet.
+// incumbent says whether an object holds its number, and has not itself reported that the
+// number is another's or not its account's.
+func incumbent(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	return holds(a) && !reports(a, v1alpha1.ReasonPhoneNumberConflict) && !reports(a, v1alpha1.ReasonPhoneNumberNotFound)
+}
+
+// reports says whether an object is not ready for this reason.
+func reports(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) bool {
+	ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == reason
+}
+
+// claimantFor reduces an object to its claim. reserved says that this process has found
+// the number for it and let it claim it, though the cache may not show that yet.
 func claimantFor(a *v1alpha1.PhoneNumberAddOnAssignment, reserved bool) claimant {
-	c := claimant{
+	return claimant{
 		key:       keyOf(a),
 		created:   a.CreationTimestamp.Time,
-		incumbent: reserved || holds(a),
+		incumbent: reserved || incumbent(a),
+		absent:    !reserved && reports(a, v1alpha1.ReasonPhoneNumberNotFound),
 		object:    a,
 	}
-	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
-		lost := ready.Reason == v1alpha1.ReasonPhoneNumberConflict
-		c.absent = ready.Reason == v1alpha1.ReasonPhoneNumberNotFound
-		c.incumbent = c.incumbent && !c.absent && !lost
-	}
-	return c
 }
 
 // claimants lists the admitted objects that name the number of a, a itself
@@ -112,7 +118,8 @@ func (r *AssignmentReconciler) claimants(ctx context.Context, a *v1alpha1.PhoneN
 		}
 		account, err := r.accountOf(ctx, other)
 		if asHalt(err) != nil {
-			continue // its account does not exist, or does not admit its namespace
+			r.index.release(other) // its account does not exist, or does not admit its namespace
+			continue
 		} else if err != nil {
 			return nil, err
 		}
@@ -133,7 +140,8 @@ func (r *AssignmentReconciler) homeOf(ctx context.Context, a *v1alpha1.PhoneNumb
 	return account.Spec.AccountSID, nil
 }
 
-// checkOwner halts the pass of an object that does not own its number.
+// checkOwner halts the pass of an object whose number another one owns. A number that
+// nobody's account is known to have is nobody's: each may look for it.
 func (r *AssignmentReconciler) checkOwner(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
 	if !r.index.contested(a.Spec.PhoneNumberSID) {
 		return nil

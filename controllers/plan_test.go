@@ -176,6 +176,9 @@ func TestOwnerOf(t *testing.T) {
 	if ownerOf(nil) != nil {
 		t.Error("nobody claims the number, and somebody owns it")
 	}
+	if ownerOf([]claimant{{key: key("absent"), incumbent: true, absent: true}}) != nil {
+		t.Error("nobody's account has the number, and somebody owns it")
+	}
 }
 
 // The claim of an object follows from what was written to it, by the operator alone.
@@ -195,6 +198,8 @@ func TestClaimantFor(t *testing.T) {
 		"synced":                       {held, "AC", v1alpha1.ReasonSynced, false, claim{incumbent: true}},
 		"in trouble, but holds it":     {held, "AC", v1alpha1.ReasonCredentialsInvalid, false, claim{incumbent: true}},
 		"told of a conflict":           {held, "AC", v1alpha1.ReasonPhoneNumberConflict, false, claim{}},
+		"told of a conflict, claims":   {held, "AC", v1alpha1.ReasonPhoneNumberConflict, true, claim{incumbent: true}},
+		"found after all, claims":      {held, "AC", v1alpha1.ReasonPhoneNumberNotFound, true, claim{incumbent: true}},
 		"its account lacks the number": {held, "AC", v1alpha1.ReasonPhoneNumberNotFound, false, claim{absent: true}},
 		"observes":                     {nil, "AC", v1alpha1.ReasonObserved, false, claim{}},
 	}

@@ -53,9 +53,6 @@ func (r *AssignmentReconciler) report(ctx context.Context, a *v1alpha1.PhoneNumb
 			return ctrl.Result{}, err
 		}
 		r.tellTrouble(ctx, a, before, v, err)
-		if v.reason == v1alpha1.ReasonPhoneNumberNotFound {
-			r.queue.add(normal, 0, r.index.rivals(a)...)
-		}
 	}
 	return r.nextVisit(a, f, v), nil
 }

@@ -450,6 +450,32 @@ func TestReleasedNumberLetsTheObjectGo(t *testing.T) {
 	awaitGone(t, a)
 }
 
+// A number that no account has is nobody's: every object for it says so, none says that
+// another owns it. Whoever finds the number first owns it, once it is there.
+func TestNumberThatNobodyHas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	twiliosim.Must(s.sim.ReleaseNumber(pn))
+	older, younger := w.assignment("older", pn, []int{0}), w.assignment("younger", pn, []int{1})
+	for range 2 {
+		for _, a := range []*assignment{younger, older} {
+			request(t, a)
+			awaitReason(t, a, v1alpha1.ReasonPhoneNumberNotFound)
+		}
+	}
+	twiliosim.Must(s.sim.AddNumber(w.account, pn, fmt.Sprintf("+1416%07d", w.firstSeed)))
+	request(t, younger)
+	awaitReason(t, younger, v1alpha1.ReasonSynced)
+	request(t, older)
+	awaitReason(t, older, v1alpha1.ReasonPhoneNumberConflict)
+	w.awaitAssigned(pn, 1)
+	remove(t, younger)
+	awaitGone(t, younger)
+	awaitReason(t, older, v1alpha1.ReasonSynced)
+	w.awaitAssigned(pn, 0)
+}
+
 func TestOneRejectedAddOnHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

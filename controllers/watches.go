@@ -105,7 +105,8 @@ func (h assignmentEvents) Create(_ context.Context, e event.TypedCreateEvent[*as
 }
 
 // Update queues an object whose spec or deletion changed, or for which a pass was
-// requested; what the operator itself writes is none of that.
+// requested; what the operator itself writes is none of that. It wakes the others that
+// name the number if one of them may own it now, or no more.
 func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*assignment], _ requests) {
 	h.r.index.put(e.ObjectNew)
 	changed := e.ObjectOld.Generation != e.ObjectNew.Generation || e.ObjectOld.UID != e.ObjectNew.UID
@@ -113,7 +114,8 @@ func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*as
 		h.r.queue.add(normal, 0, keyOf(e.ObjectNew))
 	}
 	let := controllerutil.ContainsFinalizer(e.ObjectOld, v1alpha1.FinalizerUnassign) && !controllerutil.ContainsFinalizer(e.ObjectNew, v1alpha1.FinalizerUnassign)
-	if changed || let {
+	found := reports(e.ObjectOld, v1alpha1.ReasonPhoneNumberNotFound) != reports(e.ObjectNew, v1alpha1.ReasonPhoneNumberNotFound)
+	if changed || let || found {
 		h.r.queue.add(normal, 0, h.r.index.rivals(e.ObjectNew)...)
 	}
 	if e.ObjectOld.Spec.AccountRef != e.ObjectNew.Spec.AccountRef {

@@ -99,7 +99,7 @@ func (s *scene) reasonFor(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	if reason := s.admission(a); reason != "" {
 		return reason
 	}
-	if owner == nil || owner.UID != a.UID {
+	if owner != nil && owner.UID != a.UID {
 		return v1alpha1.ReasonPhoneNumberConflict
 	}
 	if reason := s.obstacle(a); reason != "" {
@@ -141,7 +141,8 @@ func (s *scene) obstacle(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	return s.sites[a.Spec.AccountRef.Name].credential
 }
 
-// owner is the object that owns a number; nil if none that names it is admitted.
+// owner is the object that owns a number; nil if none that names it is admitted, or the
+// account of none has it.
 func (s *scene) owner(number string) *v1alpha1.PhoneNumberAddOnAssignment {
 	var claims []claim
 	objects := map[string]*v1alpha1.PhoneNumberAddOnAssignment{}

@@ -276,7 +276,10 @@ func (e *recorder) accounts() []accountVersion {
 			continue
 		}
 		last[uid] = len(all)
-		all = append(all, accountVersion{Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.since, Until: forever})
+		all = append(all, accountVersion{
+			Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.since, Until: forever,
+			Forced: !e.force[s.account.UID].IsZero(),
+		})
 	}
 	return all
 }

@@ -5,7 +5,9 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -25,23 +27,52 @@ func (o *outcome) tell() string {
 	return text.String()
 }
 
-// shorten looks for fewer steps that fail too, by leaving out halves, then quarters, and so
-// on, for as long as it may. It returns the shortest outcome that failed.
+// shorten looks for fewer steps that fail too, for as long as it may: it leaves out what
+// came after the first violation, then halves, then quarters, and so on. It returns the
+// shortest outcome that failed.
 func shorten(ctx context.Context, failed *outcome, limit time.Duration, again func(context.Context, plan) (*outcome, error)) *outcome {
 	deadline := time.Now().Add(limit)
+	fails := func(numbers []int) bool {
+		o, err := again(ctx, failed.plan.only(numbers))
+		if err != nil || !o.failed() {
+			return false
+		}
+		failed = o
+		progress("soak: %d steps fail too", len(o.plan.steps))
+		return true
+	}
+	if numbers := failed.plan.numbers(); failed.needed() < len(numbers) {
+		fails(numbers[:failed.needed()])
+	}
 	for size := len(failed.plan.steps) / 2; size > 0; size /= 2 {
-		for from := 0; from < len(failed.plan.steps) && time.Now().Before(deadline); {
+		for from := 0; from < len(failed.plan.steps) && size < len(failed.plan.steps) && time.Now().Before(deadline); {
 			numbers := failed.plan.numbers()
-			less := failed.plan.only(slices.Delete(slices.Clone(numbers), from, min(from+size, len(numbers))))
-			o, err := again(ctx, less)
-			if err == nil && o.failed() {
-				failed = o
-				continue
+			if !fails(slices.Delete(numbers, from, min(from+size, len(numbers)))) {
+				from += size
 			}
-			from += size
 		}
 	}
 	return failed
+}
+
+// progress goes out at once, also while the test runs.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+// needed is how many steps had begun when the first violation was, of those whose time is
+// known: all, if it is of none.
+func (o *outcome) needed() int {
+	needed := len(o.started)
+	for _, err := range o.violations {
+		if v, ok := errors.AsType[*violation](err); ok {
+			before := func(t time.Time) bool { return !t.Before(v.at) }
+			if at := slices.IndexFunc(o.started, before); at >= 0 {
+				needed = min(needed, at)
+			}
+		}
+	}
+	return needed
 }
 
 // row is a run as a line of the table at the end.

@@ -13,6 +13,18 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
+// violation is something that must not have happened, and when it did.
+type violation struct {
+	at   time.Time
+	text string
+}
+
+func (v *violation) Error() string { return "at " + v.at.Format(clock) + " " + v.text }
+
+func wrongAt(t time.Time, format string, args ...any) error {
+	return &violation{at: t, text: fmt.Sprintf(format, args...)}
+}
+
 // judge goes through all that happened, and returns what must not have.
 func (h *history) judge() []error {
 	var wrong []error
@@ -24,6 +36,9 @@ func (h *history) judge() []error {
 	for i := range h.Lives {
 		wrong = append(wrong, h.judgeRelease(&h.Lives[i])...)
 		wrong = append(wrong, h.judgeLeft(&h.Lives[i])...)
+	}
+	for i := range h.Accounts {
+		wrong = append(wrong, h.judgeAccount(&h.Accounts[i])...)
 	}
 	return wrong
 }
@@ -46,24 +61,24 @@ func (h *history) judgeWrite(m *twiliosim.Mutation) error {
 	if len(uids) > 0 {
 		return nil
 	}
-	return fmt.Errorf("at %s Twilio was asked to %s %s on %s, and nobody had the right to it: %s",
-		m.Time.Format(clock), m.Change, short(m.AddOn), short(m.Number), strings.Join(reasons, "; "))
+	return wrongAt(m.Time, "Twilio was asked to %s %s on %s, and nobody had the right to it: %s",
+		m.Change, short(m.AddOn), short(m.Number), strings.Join(reasons, "; "))
 }
 
-// judgeRelease returns what an object left on its number when its finalizer was taken away,
-// which it should not have: nothing if it was let go by force, left Twilio alone, or
-// another owner answered for the number.
+// judgeRelease returns what an object left on its number when it went, which it should not
+// have: nothing if it was let go by force, left Twilio alone, or another owner answered for
+// the number.
 func (h *history) judgeRelease(l *life) []error {
 	if l.Gone.IsZero() || !l.Forced.IsZero() || len(l.Versions) == 0 {
 		return nil
 	}
 	last, before := &l.Versions[len(l.Versions)-1], l.Gone.Add(-1)
-	if !last.Finalizer {
-		return nil
-	}
 	own, around, ok := h.knowledge(l.Key, last.Number, before)
-	if !ok {
-		return []error{fmt.Errorf("%s lost its finalizer, and no manager had made sure of it", l.Key)}
+	switch {
+	case !ok && !last.Finalizer:
+		return nil
+	case !ok:
+		return []error{wrongAt(l.Gone, "%s lost its finalizer, and no manager had made sure of it", l.Key)}
 	}
 	for _, v := range l.within(own, before) {
 		if !v.active() || v.Deletion == v1alpha1.DeletionRetain {
@@ -78,22 +93,20 @@ func (h *history) judgeRelease(l *life) []error {
 	for addOn, by := range h.assignedAt(last.Number, l.Gone) {
 		behindOurBack := by.Actor == twiliosim.ActorConsole && by.Time.After(own)
 		if h.guarded(l, addOn, &by) && !behindOurBack && !h.wanted(l, last.Number, addOn, around, l.Gone) {
-			wrong = append(wrong, fmt.Errorf("at %s %s was let go, and left %s on %s", l.Gone.Format(clock), l.Key, short(addOn), short(last.Number)))
+			wrong = append(wrong, wrongAt(l.Gone, "%s was let go, and left %s on %s", l.Key, short(addOn), short(last.Number)))
 		}
 	}
 	return wrong
 }
 
-// guarded says whether the deletion of an object had to remove an add-on.
+// guarded says whether the deletion of an object had to remove an add-on. An object without
+// the finalizer answers for nothing, and so nothing must have been assigned for it.
 func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation) bool {
 	last := &l.Versions[len(l.Versions)-1]
-	if last.records(addOn, v1alpha1.OwnershipCreated) {
-		return true
-	}
-	if last.Policy == v1alpha1.ManagementAuthoritative && (last.lists(addOn) || last.records(addOn, v1alpha1.OwnershipAdopted)) {
-		return true
-	}
-	return h.soleCreator(l, by)
+	authoritative := last.Policy == v1alpha1.ManagementAuthoritative
+	owned := last.records(addOn, v1alpha1.OwnershipCreated) ||
+		(authoritative && (last.lists(addOn) || last.records(addOn, v1alpha1.OwnershipAdopted)))
+	return (last.Finalizer && owned) || h.soleCreator(l, by)
 }
 
 // soleCreator says whether an assignment can have been made on behalf of this object only.
@@ -143,6 +156,22 @@ func (h *history) judgeLeft(l *life) []error {
 		created := last.records(addOn, v1alpha1.OwnershipCreated) || h.soleCreator(l, &by)
 		if !last.lists(addOn) && created {
 			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
+		}
+	}
+	return wrong
+}
+
+// judgeAccount returns the objects that a TwilioAccount left behind which they referred to.
+func (h *history) judgeAccount(a *accountVersion) []error {
+	if a.Until.Equal(forever) || a.Forced {
+		return nil
+	}
+	var wrong []error
+	since := h.asOf(a.Until)
+	for i := range h.Lives {
+		// An object that came or went in the meantime may not have been known.
+		if v := h.Lives[i].at(since); v != nil && v.Account == a.Name && h.Lives[i].at(a.Until) != nil {
+			wrong = append(wrong, wrongAt(a.Until, "TwilioAccount %s was let go, and %s refers to it", a.Name, h.Lives[i].Key))
 		}
 	}
 	return wrong

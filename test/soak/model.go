@@ -90,6 +90,8 @@ func (v *version) active() bool {
 type accountVersion struct {
 	Name, SID   string
 	From, Until time.Time
+	// Forced: its finalizer was removed by hand.
+	Forced bool
 }
 
 type room struct {
@@ -188,14 +190,14 @@ func claimOf(l *life, v *version) claim {
 }
 
 // winner is the claim that owns a number, as docs/reconcile.md (promise 5) has it: nil if
-// there is none.
+// there is none, or none whose account has the number.
 func winner(claims []claim) *claim {
+	claims = slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return c.absent })
 	if len(claims) == 0 {
 		return nil
 	}
 	first := slices.MinFunc(claims, func(a, b claim) int {
 		return cmp.Or(
-			no(a.absent)-no(b.absent),
 			no(!a.incumbent)-no(!b.incumbent),
 			a.life.Created.Compare(b.life.Created),
 			cmp.Compare(a.life.Key, b.life.Key),
@@ -248,6 +250,15 @@ func (h *history) winners(number string, from, until time.Time) map[string]bool 
 		}
 	}
 	return all
+}
+
+// looked says whether an object was, at some time of a window, one of several that looked
+// for a number which nobody's account was known to have: who finds it may claim it.
+func (h *history) looked(l *life, number string, from, until time.Time) bool {
+	return slices.ContainsFunc(h.moments(number, from, until), func(t time.Time) bool {
+		claims := h.claimsAt(number, t)
+		return winner(claims) == nil && slices.ContainsFunc(claims, func(c claim) bool { return c.life.UID == l.UID })
+	})
 }
 
 // knowledge says how old what a manager knew of an object, and of what is around it, may
@@ -320,6 +331,24 @@ func (m *manager) asOf(began, wrote time.Time) time.Time {
 	return since
 }
 
+// asOf is as of when whatever manager acted at a time may have known the world.
+func (h *history) asOf(acted time.Time) time.Time {
+	since := acted.Add(-lag)
+	for i := range h.Managers {
+		if m := &h.Managers[i]; m.Alive.meets(since, acted) {
+			since = earlier(since, m.asOf(acted, acted))
+		}
+	}
+	return since
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // writeBegan is when the request began that a mutation was the effect of.
 func (h *history) writeBegan(m *twiliosim.Mutation) time.Time {
 	began := m.Time
@@ -374,7 +403,7 @@ func (h *history) whyNot(l *life, number string, began time.Time, has right) str
 			break
 		}
 	}
-	if why == "" && !h.winners(number, around, began)[l.UID] {
+	if why == "" && !h.winners(number, around, began)[l.UID] && !h.looked(l, number, around, began) {
 		why = "it did not own the number"
 	}
 	return why
@@ -398,7 +427,8 @@ func mayAssign(addOn string) right {
 }
 
 // mayUnassign: the object is Authoritative and does not list the add-on; or it created the
-// add-on itself; or it is being deleted, with Delete, and the add-on is one of its own.
+// add-on itself; or it is being deleted, with Delete, and the add-on is one of its own that
+// the next owner of the number does not list.
 func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 	return func(l *life, v *version) string {
 		authoritative := v.Policy == v1alpha1.ManagementAuthoritative
@@ -407,6 +437,8 @@ func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 			return "it was suspended or observing"
 		case v.Deleting && v.Deletion != v1alpha1.DeletionDelete:
 			return "it was being deleted with Retain"
+		case v.Deleting && h.handedOver(l, m):
+			return "it was being deleted, and the next owner listed the add-on"
 		case !v.Deleting && v.lists(m.AddOn):
 			return "it listed the add-on"
 		case !v.Deleting && authoritative, h.created(l, v, m):
@@ -418,6 +450,24 @@ func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 		}
 		return ""
 	}
+}
+
+// handedOver says whether, for as far back as a manager may have known the world, another
+// object was to own the number after this one, and listed the add-on.
+func (h *history) handedOver(l *life, m *twiliosim.Mutation) bool {
+	began := h.writeBegan(m)
+	_, around, ok := h.knowledge(l.Key, m.Number, began)
+	if !ok {
+		return false
+	}
+	for _, t := range h.moments(m.Number, around, began) {
+		others := slices.DeleteFunc(h.claimsAt(m.Number, t), func(c claim) bool { return c.life.UID == l.UID || c.version.Deleting })
+		next := winner(others)
+		if next == nil || !next.version.active() || !next.version.lists(m.AddOn) {
+			return false
+		}
+	}
+	return true
 }
 
 // everOwned says whether an object listed an add-on, or had recorded it as its own or as

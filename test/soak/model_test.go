@@ -4,6 +4,8 @@
 package soak
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,9 +147,13 @@ func TestJudgeWrite(t *testing.T) {
 		"deleted with Delete":      {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xa)), ""},
 		"deleted, a stranger's":    {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xb)), "never its own"},
 		"deleted, assigns":         {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(assign, xa)), "being deleted"},
-		"deleted with Retain":      {scenario([]life{owned("ns/a", always(retain), since(15, deleting))}, wrote(unassign, xa)), "Retain"},
-		"Retain just before":       {scenario([]life{owned("ns/a", since(15, deleting), since(19.9, retain))}, wrote(unassign, xa)), "Retain"},
-		"deleted, Additive":        {scenario([]life{owned("ns/a", always(additive), since(15, deleting))}, console(1, xa), wrote(unassign, xa)), "is Additive"},
+		"deleted, handed over":     {scenario([]life{owned("ns/a", since(15, deleting)), owned("ns/b", always(unclaimed))}, wrote(unassign, xa)), "the next owner listed"},
+		"deleted, the next one came too late to be known": {scenario([]life{
+			owned("ns/a", since(15, deleting)), owned("ns/b", always(unclaimed), func(l *life) { l.Versions[0].From = at(18.5) }),
+		}, wrote(unassign, xa)), ""},
+		"deleted with Retain": {scenario([]life{owned("ns/a", always(retain), since(15, deleting))}, wrote(unassign, xa)), "Retain"},
+		"Retain just before":  {scenario([]life{owned("ns/a", since(15, deleting), since(19.9, retain))}, wrote(unassign, xa)), "Retain"},
+		"deleted, Additive":   {scenario([]life{owned("ns/a", always(additive), since(15, deleting))}, console(1, xa), wrote(unassign, xa)), "is Additive"},
 		"the loser removes": {scenario([]life{
 			owned("ns/a"), owned("ns/b", always(lists()), always(unclaimed)),
 		}, wrote(unassign, xa)), "did not own"},
@@ -214,7 +220,8 @@ func TestJudgeRelease(t *testing.T) {
 		"Additive, created": {scenario([]life{owned("ns/a", always(additive), always(created), since(15, deleting), let)}, console(1, xa)), true},
 		"by force": {scenario([]life{owned("ns/a", since(15, deleting), let, func(l *life) { l.Forced = at(21) })},
 			console(1, xa)), false},
-		"never claimed": {scenario([]life{owned("ns/a", always(unclaimed), let)}, console(1, xa)), false},
+		"never claimed":                   {scenario([]life{owned("ns/a", always(unclaimed), let)}, console(1, xa)), false},
+		"never claimed, and yet assigned": {scenario([]life{owned("ns/a", always(unclaimed), let)}, wrote(twiliosim.ChangeAssign, xa)), true},
 		"handed over": {scenario([]life{
 			owned("ns/a", since(15, deleting), let), owned("ns/b", always(unclaimed)),
 		}, console(1, xa)), false},
@@ -235,6 +242,31 @@ func TestJudgeRelease(t *testing.T) {
 	}
 }
 
+func TestJudgeAccount(t *testing.T) {
+	gone := func(h *history) { h.Accounts[0].Until = at(22) }
+	cases := map[string]struct {
+		h     *history
+		wrong bool
+	}{
+		"stays":               {scenario([]life{owned("ns/a")}), false},
+		"in use":              {scenario([]life{owned("ns/a")}, gone), true},
+		"used by none":        {scenario([]life{owned("ns/a", always(func(v *version) { v.Account = "other" }))}, gone), false},
+		"by force":            {scenario([]life{owned("ns/a")}, gone, func(h *history) { h.Accounts[0].Forced = true }), false},
+		"after its last user": {scenario([]life{owned("ns/a", func(l *life) { l.Gone, l.Versions[0].Until = at(21.5), at(21.5) })}, gone), false},
+		"while one came":      {scenario([]life{owned("ns/a", func(l *life) { l.Versions[0].From = at(21.5) })}, gone), false},
+		"one that was not seen": {scenario([]life{owned("ns/a", func(l *life) { l.Versions[0].From = at(15) })}, gone, func(h *history) {
+			h.Managers[0].Behind = []span{{at(10), at(21.5)}}
+		}), false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if wrong := c.h.judgeAccount(&c.h.Accounts[0]); (len(wrong) > 0) != c.wrong {
+				t.Errorf("said %v, want something: %t", wrong, c.wrong)
+			}
+		})
+	}
+}
+
 func TestWinner(t *testing.T) {
 	older, younger := &life{UID: "older", Key: "ns/z", Created: at(0)}, &life{UID: "younger", Key: "ns/a", Created: at(1)}
 	twin := &life{UID: "twin", Key: "ns/a", Created: at(0)}
@@ -247,9 +279,10 @@ func TestWinner(t *testing.T) {
 		"oldest":    {"nobody holds the number", []claim{{life: younger}, {life: older}}, "older"},
 		"by name":   {"the same second", []claim{{life: older}, {life: twin}}, "twin"},
 		"incumbent": {"who holds the number keeps it", []claim{{life: older}, {life: younger, incumbent: true}}, "younger"},
-		"absent": {"whose account has not the number comes last", []claim{
+		"absent": {"whose account has not the number owns it not", []claim{
 			{life: older, absent: true}, {life: younger},
 		}, "younger"},
+		"all absent": {"a number that no account has is nobody's", []claim{{life: older, absent: true}, {life: younger, absent: true}}, ""},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -261,6 +294,38 @@ func TestWinner(t *testing.T) {
 				t.Errorf("%s: the owner is %q, want %q", c.reason, got, c.want)
 			}
 		})
+	}
+}
+
+func TestShorten(t *testing.T) {
+	needs := func(numbers ...int) func(context.Context, plan) (*outcome, error) {
+		return func(_ context.Context, p plan) (*outcome, error) {
+			o := &outcome{plan: p}
+			for i := range p.steps {
+				o.started = append(o.started, at(float64(i)))
+			}
+			for _, n := range numbers {
+				if !slices.Contains(p.numbers(), n) {
+					return o, nil
+				}
+			}
+			last := slices.Index(p.numbers(), numbers[len(numbers)-1])
+			o.violations = []error{wrongAt(at(float64(last)+0.5), "wrong")}
+			return o, nil
+		}
+	}
+	for _, numbers := range [][]int{{1}, {20}, {3, 17}, {5, 6, 7, 8}, {1, 10, 20}} {
+		again := needs(numbers...)
+		failed, err := again(t.Context(), newPlan(7, 20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := failed.needed(); got != numbers[len(numbers)-1] {
+			t.Errorf("%v: %d steps are needed", numbers, got)
+		}
+		if got := shorten(t.Context(), failed, time.Minute, again).plan.numbers(); !slices.Equal(got, numbers) {
+			t.Errorf("what fails with %v was shortened to %v", numbers, got)
+		}
 	}
 }
 

@@ -47,6 +47,7 @@ type run struct {
 	inFlight map[time.Time]int
 	undo     []func()
 	notes    []string // what became of each step
+	started  []time.Time
 	// apiFaults counts the faults of the API server; the last one set is the one that counts.
 	apiFaults atomic.Int64
 	chores    []chore
@@ -61,6 +62,7 @@ type outcome struct {
 	// violations are what must not be.
 	violations []error
 	notes      []string
+	started    []time.Time // each step
 	counts     map[string]int
 	injected   map[string]int
 	calls      int // to Twilio
@@ -275,8 +277,10 @@ func (r *run) flush() {
 // steps does the steps of the plan.
 func (r *run) steps(ctx context.Context) error {
 	for _, s := range r.plan.steps {
+		now := time.Now()
 		r.mu.Lock()
-		r.notes = append(r.notes, fmt.Sprintf("%3d. %s  %s", s.number, time.Now().Format(clock), s.words))
+		r.notes = append(r.notes, fmt.Sprintf("%3d. %s  %s", s.number, now.Format(clock), s.words))
+		r.started = append(r.started, now)
 		r.mu.Unlock()
 		if err := errors.Join(r.doChores(ctx), s.do(ctx, r)); err != nil {
 			return fmt.Errorf("step %d (%s): %w", s.number, s.words, err)
@@ -339,7 +343,7 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 func (r *run) tally(out *outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out.notes, out.counts, out.injected = r.notes, r.counts, r.sim.Injected()
+	out.notes, out.started, out.counts, out.injected = r.notes, r.started, r.counts, r.sim.Injected()
 	out.took = time.Since(r.began)
 	out.calls = r.sim.CallTotals().Total.Calls
 	for _, q := range r.proxy.Requests() {

@@ -5,7 +5,6 @@ package soak
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -88,13 +87,15 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// soak runs the plans of some seeds, one after the other, and shortens the first that fails.
+// soak runs the plans of some seeds, one after the other, up to the first that fails, and
+// looks for a shorter history of that one.
 func soak(t *testing.T, seeds []uint64, steps int, shortenFor time.Duration) {
 	t.Helper()
 	env := start(t)
+	run := func(ctx context.Context, p plan) (*outcome, error) { return execute(ctx, env, p) }
 	var all []*outcome
 	for i, seed := range seeds {
-		o, err := execute(t.Context(), env, newPlan(seed, steps))
+		o, err := run(t.Context(), newPlan(seed, steps))
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -104,21 +105,15 @@ func soak(t *testing.T, seeds []uint64, steps int, shortenFor time.Duration) {
 		if !o.failed() {
 			continue
 		}
-		progress("%s", o.tell())
 		t.Errorf("seed %d: %d violations", seed, len(o.violations))
+		progress("%s", o.tell())
 		if shortenFor > 0 {
 			progress("soak: looking for a shorter history for at most %s", shortenFor)
-			short := shorten(t.Context(), o, shortenFor, func(ctx context.Context, p plan) (*outcome, error) { return execute(ctx, env, p) })
-			progress("the shortest history found:\n%s", short.tell())
-			shortenFor = 0
+			progress("the shortest history found:\n%s", shorten(t.Context(), o, shortenFor, run).tell())
 		}
+		break
 	}
 	progress("%s", table(all))
-}
-
-// progress goes out at once, also while the test runs.
-func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
 }
 
 // number is a number from the environment.

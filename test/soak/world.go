@@ -462,10 +462,14 @@ func makeAccountRemoved(random *rand.Rand) (string, func(context.Context, *run) 
 		words += " by force"
 	}
 	return mended(random, words, func(ctx context.Context, r *run) error {
-		account := &v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		account := &v1alpha1.TwilioAccount{}
+		if err := r.env.Client.Get(ctx, client.ObjectKey{Name: s.name}, account); err != nil {
+			return client.IgnoreNotFound(err)
+		}
 		if err := r.env.Client.Delete(ctx, account); err != nil || !force {
 			return client.IgnoreNotFound(err)
 		}
+		r.events.forced(account.UID)
 		return client.IgnoreNotFound(r.env.Client.Patch(ctx, account, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 	}, restoreAccounts)
 }

@@ -1,0 +1,113 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+)
+
+// tree is a copy of the sources, in which the faults are planted.
+type tree struct{ dir string }
+
+// copyTree copies what git knows or would know of.
+func copyTree(ctx context.Context) (*tree, error) {
+	list := exec.CommandContext(ctx, "git", "ls-files", "-co", "--exclude-standard", "-z")
+	list.Dir, list.Stderr = testenv.Root(), os.Stderr
+	out, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the sources: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "twilio-addon-operator-mutants-")
+	if err != nil {
+		return nil, err
+	}
+	t := &tree{dir: dir}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		if err := t.copy(name); err != nil && !errors.Is(err, os.ErrNotExist) { // deleted, and not committed yet
+			t.remove()
+			return nil, fmt.Errorf("copying the sources: %w", err)
+		}
+	}
+	return t, nil
+}
+
+func (t *tree) copy(name string) error {
+	from, to := filepath.Join(testenv.Root(), name), filepath.Join(t.dir, name)
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(to, text, info.Mode().Perm())
+}
+
+func (t *tree) remove() { _ = os.RemoveAll(t.dir) }
+
+// finding is how a fault was found.
+type finding struct {
+	seeds int // how many it took
+	says  string
+}
+
+// hunt plants a fault, has the soak look for it, and takes it out again. Nil: not found.
+func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding, err error) {
+	file := filepath.Join(t.dir, m.file)
+	sound, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	planted, err := m.plant(string(sound))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(file, []byte(planted), 0o600); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.WriteFile(file, sound, 0o600)) }()
+
+	//nolint:gosec // the arguments are numbers
+	soak := exec.CommandContext(ctx, "make", "--no-print-directory", "soak",
+		fmt.Sprintf("SEEDS=%d", o.seeds), fmt.Sprintf("STEPS=%d", o.step), fmt.Sprintf("FIRST_SEED=%d", o.first))
+	var output bytes.Buffer
+	soak.Dir, soak.Env = t.dir, append(os.Environ(), "SOAK_SHORTEN=0")
+	soak.Stdout, soak.Stderr = &output, io.MultiWriter(&output, os.Stderr)
+	ended := soak.Run()
+	return read(output.String(), ended)
+}
+
+var (
+	wrong = regexp.MustCompile(`(?m)^WRONG: (.*)$`)
+	seed  = regexp.MustCompile(`(?m)^soak: (\d+) of \d+: seed (\d+)`)
+)
+
+// read reads what the soak printed: it fails by what it finds, and by nothing else.
+func read(output string, ended error) (*finding, error) {
+	seeds, says := seed.FindAllStringSubmatch(output, -1), wrong.FindStringSubmatch(output)
+	switch {
+	case ended == nil && len(seeds) == 0:
+		return nil, errors.New("the soak ran no seed")
+	case ended == nil:
+		return nil, nil
+	case says == nil || len(seeds) == 0:
+		return nil, fmt.Errorf("the soak could not run: %w", ended)
+	}
+	return &finding{seeds: len(seeds), says: says[1]}, nil
+}
