@@ -18,10 +18,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
-
-// stopTimeout is how long the API server has to stop; then it is killed.
-const stopTimeout = 3 * time.Second
 
 // keepCertificates has the API server keep its certificates in a folder of the Env, not
 // in one of its own that goes when it stops: so it can be started again as the same one.
@@ -30,18 +28,22 @@ func (e *Env) keepCertificates() error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	server := e.control.ControlPlane.GetAPIServer()
-	server.CertDir, server.StopTimeout = dir, stopTimeout
+	e.control.ControlPlane.GetAPIServer().CertDir = dir
 	return nil
 }
 
-// RestartAPIServer stops the API server, kills it if it takes long, and starts it again, on
-// the same port and on the same etcd, and waits until it answers.
+// WithRestarts is a configuration for Start, for API servers that are to be restarted: one
+// that stops waits for its clients for as long as a request may take, by default a minute.
+func WithRestarts(_ *Env, control *envtest.Environment) {
+	control.ControlPlane.GetAPIServer().Configure().Set("request-timeout", "10s")
+}
+
+// RestartAPIServer stops the API server and starts it again, on the same port and on the
+// same etcd, and waits until it answers.
 func (e *Env) RestartAPIServer(ctx context.Context) error {
 	server := e.control.ControlPlane.GetAPIServer()
-	stopErr := server.Stop() // also when it had to be killed
-	if err := server.Start(); err != nil {
-		return fmt.Errorf("starting the API server again: %w", errors.Join(err, stopErr))
+	if err := errors.Join(server.Stop(), server.Start()); err != nil {
+		return fmt.Errorf("restarting the API server: %w", err)
 	}
 	return Wait(ctx, startTimeout, "the API server answers again", func() error {
 		return e.Client.Get(ctx, client.ObjectKey{Name: Namespace}, &corev1.Namespace{})

@@ -224,16 +224,21 @@ func (c *crew) holder(ctx context.Context) string {
 	return *l.Spec.HolderIdentity
 }
 
-// settle waits until the current manager is ready, and stops every other one.
+// settle stops every manager but the current one, and waits until that is ready, or the
+// one that replaced it.
 func (c *crew) settle(ctx context.Context) error {
 	c.mu.Lock()
-	current := c.current
 	others := c.members[:len(c.members)-1]
 	c.mu.Unlock()
 	for _, m := range others {
 		_ = m.process.Kill()
 	}
-	return current.process.Ready(ctx, current.probes, time.Minute)
+	return testenv.Wait(ctx, time.Minute, "a manager is ready", func() error {
+		c.mu.Lock()
+		current, broken := c.current, c.broken
+		c.mu.Unlock()
+		return errors.Join(broken, current.process.Ready(ctx, current.probes, time.Second))
+	})
 }
 
 // close ends every manager.

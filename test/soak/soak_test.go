@@ -29,7 +29,7 @@ func start(t *testing.T) *testenv.Env {
 	if err := testenv.Build(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	env, err := testenv.Start(t.Context())
+	env, err := testenv.Start(t.Context(), testenv.WithRestarts)
 	if err != nil {
 		t.Fatal(err)
 	}
