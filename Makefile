@@ -105,6 +105,10 @@ FIRST_SEED ?= 1
 soak: ## Test against the model under faults and crashes: SEEDS runs of STEPS steps, from FIRST_SEED on.
 	@SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) hack/test.sh ./test/soak -run TestLong -count=1 -timeout 0 -v
 
+.PHONY: mutants
+mutants: ## Plant faults in a copy of the operator, and have the soak find each (an hour; ARGS=--only=…).
+	@go run ./hack/mutants $(ARGS)
+
 .PHONY: check-openapi
 check-openapi: ## Check the simulator against Twilio's OpenAPI (TWILIO_OPENAPI_DIR=… with the data).
 	go test -C hack/openapi -count=1 -v ./...

@@ -5,7 +5,9 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"time"
 
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -36,14 +38,7 @@ func (r *AssignmentReconciler) apply(ctx context.Context, cl *twilio.Client, a *
 		return p, done, err
 	}
 	p.spareReturned()
-	err = p.each(ctx, actionUnassign, func(ctx context.Context, it *item) error {
-		err := unassign(ctx, cl, a, it, &done)
-		if err == nil || twilio.IsNotFound(err) {
-			it.gone()
-			return nil
-		}
-		return err
-	})
+	err = r.unassignAll(ctx, cl, a, p, &done)
 	return p.remaining(), done, err
 }
 
@@ -132,8 +127,51 @@ func (i *item) reject(cause error) {
 	i.State, i.action, i.Message = v1alpha1.AddOnRejected, actionNone, truncate(twilio.Explain(cause), 1024)
 }
 
+// unassignAll carries out the removals of a plan. What Twilio answers not to know is gone
+// only when a listing confirms it: were it dropped from the record for a stray 404, it
+// would afterwards pass for somebody else's.
+func (r *AssignmentReconciler) unassignAll(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan, done *applied) error {
+	var doubtful []*item
+	err := p.each(ctx, actionUnassign, func(ctx context.Context, it *item) error {
+		err := unassign(ctx, cl, a, it, done)
+		switch {
+		case err == nil:
+			it.gone()
+		case twilio.IsNotFound(err):
+			doubtful = append(doubtful, it)
+		default:
+			return err
+		}
+		return nil
+	})
+	if err != nil || len(doubtful) == 0 {
+		return err
+	}
+	return r.confirmAbsent(ctx, cl, a, doubtful)
+}
+
+// confirmAbsent lists the number to see whether assignments answered 404 are gone.
+func (r *AssignmentReconciler) confirmAbsent(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, doubtful []*item) error {
+	listed, err := cl.ListAssignedAddOns(ctx, string(a.Spec.PhoneNumberSID))
+	if twilio.IsNotFound(err) {
+		return r.explainListNotFound(ctx, cl, a, err)
+	} else if err != nil {
+		return err
+	}
+	var left error
+	for _, it := range doubtful {
+		if slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return strings.EqualFold(found.SID, it.assigned()) }) {
+			left = &halt{reason: v1alpha1.ReasonProgressing, after: confirmAfter + time.Second/2,
+				message: "An add-on that Twilio answered not to know is still on its list; it is removed again."}
+			continue
+		}
+		it.gone()
+	}
+	return left
+}
+
 // unassign deletes one assignment. The error is that of the client: NotFound means
-// that Twilio knows of no such assignment (any more).
+// that Twilio says it knows of no such assignment (any more).
 func unassign(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, it *item, done *applied) error {
 	number := string(a.Spec.PhoneNumberSID)
 	if err := cl.UnassignAddOn(ctx, number, it.assigned()); err != nil {

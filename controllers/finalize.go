@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -92,46 +90,11 @@ func (r *AssignmentReconciler) connectToFinalize(ctx context.Context, a *v1alpha
 // unassignManaged removes what the object manages. Nil: nothing of it is left.
 func (r *AssignmentReconciler) unassignManaged(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan) (plan, applied, error) {
 	var done applied
-	var doubtful []string
-	err := p.each(ctx, actionUnassign, func(ctx context.Context, it *item) error {
-		err := unassign(ctx, cl, a, it, &done)
-		switch {
-		case err == nil:
-			it.gone()
-		case twilio.IsNotFound(err):
-			doubtful = append(doubtful, it.assigned())
-		default:
-			return err
-		}
-		return nil
-	})
-	if err != nil || len(doubtful) == 0 {
-		return p.remaining(), done, err
+	err := r.unassignAll(ctx, cl, a, p, &done)
+	if h := asHalt(err); h != nil && h.reason == v1alpha1.ReasonPhoneNumberNotFound {
+		err = nil
 	}
-	return p.remaining(), done, r.confirmAbsent(ctx, cl, a, doubtful)
-}
-
-// confirmAbsent lists the number to confirm that assignments answered 404 are gone.
-func (r *AssignmentReconciler) confirmAbsent(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, sids []string) error {
-	listed, err := cl.ListAssignedAddOns(ctx, string(a.Spec.PhoneNumberSID))
-	if twilio.IsNotFound(err) {
-		err = r.explainListNotFound(ctx, cl, a, err)
-		if h := asHalt(err); h != nil && h.reason == v1alpha1.ReasonPhoneNumberNotFound {
-			return nil
-		}
-		return err
-	} else if err != nil {
-		return err
-	}
-	for _, found := range listed {
-		for _, sid := range sids {
-			if strings.EqualFold(found.SID, sid) {
-				return &halt{reason: v1alpha1.ReasonProgressing, after: confirmAfter + time.Second/2,
-					message: "An add-on that Twilio answered not to know is still on its list; it is removed again."}
-			}
-		}
-	}
-	return nil
+	return p.remaining(), done, err
 }
 
 // blocked turns what only a person can mend into DeletionBlocked, with the way out. That

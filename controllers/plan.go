@@ -55,6 +55,7 @@ type plan []item
 //	yes      no      assign         assign                      – (Missing)
 //	no       yes     unassign       unassign what it created,   – (Unmanaged)
 //	                                else – (Unmanaged)
+//	no       no      unassign what it created: the list may be old
 //
 // SIDs are compared without regard to letter case, so that a spelling can never
 // make a desired add-on look like an extra.
@@ -66,7 +67,7 @@ func planFor(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, recorded []v1alpha1.
 	}
 
 	desired := planDesired(spec, records, unmatched)
-	extras := planExtras(spec, records, unmatched)
+	extras := slices.Concat(planExtras(spec, records, unmatched), planUnlisted(spec, recorded, listed))
 	slices.SortFunc(extras, func(a, b item) int {
 		return cmp.Or(
 			falseFirst(a.State == v1alpha1.AddOnUnmanaged, b.State == v1alpha1.AddOnUnmanaged),
@@ -123,6 +124,24 @@ func planExtras(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, records map[strin
 			it.State, it.action = v1alpha1.AddOnUnassigning, actionUnassign
 		}
 		items = append(items, it)
+	}
+	return items
+}
+
+// planUnlisted plans what the object has on record as created by it, and neither desires nor
+// sees on the list. A list may be older than the assignment, and what is dropped from the
+// record could later not be told from what others did: so it is removed by name.
+func planUnlisted(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, recorded []v1alpha1.AddOnStatus, listed []twilio.AssignedAddOn) plan {
+	var items plan
+	for _, record := range recorded {
+		it := item{AddOnStatus: record, action: actionUnassign}
+		it.State = v1alpha1.AddOnUnassigning
+		desired := slices.ContainsFunc(spec.AddOnSIDs, func(sid v1alpha1.AddOnSID) bool { return fold(sid) == fold(record.SID) })
+		there := slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return fold(found.SID) == fold(it.assigned()) })
+		created := record.Ownership == v1alpha1.OwnershipCreated
+		if created && !desired && !there && mayRemove(spec.ManagementPolicy, record.Ownership) {
+			items = append(items, it)
+		}
 	}
 	return items
 }

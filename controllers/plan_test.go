@@ -90,6 +90,14 @@ func TestPlan(t *testing.T) {
 			listed:   []string{"XEz"},
 			want:     []step{{"XEa", "XEz", v1alpha1.AddOnAssigned, v1alpha1.OwnershipCreated, actionNone}},
 		},
+		"not on the list yet": {
+			reason: "what the object created is removed by name, for the list may be older than it", policy: additive,
+			recorded: []v1alpha1.AddOnStatus{created("XEa"), {SID: "XEb", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipAdopted}},
+			want:     []step{{"XEa", "XEa", v1alpha1.AddOnUnassigning, v1alpha1.OwnershipCreated, actionUnassign}},
+		},
+		"observing what is not on the list": {
+			reason: "nothing is done", policy: observe, recorded: []v1alpha1.AddOnStatus{created("XEa")},
+		},
 		"another SID, no longer desired": {
 			reason: "it is removed under the SID that Twilio gave it", policy: additive,
 			recorded: []v1alpha1.AddOnStatus{{SID: "XEa", AssignedSID: "XEz", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipCreated}},

@@ -293,6 +293,21 @@ func TestDeleteConfirmsWhatWasNotFound(t *testing.T) {
 	w.awaitAssigned(pn)
 }
 
+// What Additive created is removed, and not taken for somebody else's because Twilio once
+// says not to know it.
+func TestAdditiveRemovesInSpiteOfAStray404(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	twiliosim.Must(s.sim.Assign(pn, w.addOns[3]))
+	a := w.assignment("line", pn, []int{0, 1}, additive)
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultError, Status: 404, Code: 20404, Count: 1}))
+	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(1) })
+	w.awaitAssigned(pn, 1, 3)
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+}
+
 func TestRetainMakesNoCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

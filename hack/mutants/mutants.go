@@ -77,9 +77,9 @@ func mutants() []mutant {
 			replacement: "	if err != nil && verdictOf(err) == nil {\n		return f, blocked(r.refused(conn, account, err))\n	}\n",
 		},
 		{
-			name: "404-believed", what: "deleting believes the first 404",
-			file: "controllers/finalize.go",
-			old:  "			doubtful = append(doubtful, it.assigned())\n", replacement: "			it.gone()\n",
+			name: "404-believed", what: "a removal believes the first 404",
+			file: "controllers/apply.go",
+			old:  "			doubtful = append(doubtful, it)\n", replacement: "			it.gone()\n",
 		},
 		{
 			name: "retain-ignored", what: "`deletionPolicy: Retain` is not heeded",
@@ -97,6 +97,11 @@ func mutants() []mutant {
 			file:        "controllers/plan.go",
 			old:         "	if policy != v1alpha1.ManagementAdditive {\n		return nil\n	}\n	for i := range p {\n",
 			replacement: "	if policy != \"\" {\n		return nil\n	}\n	for i := range p {\n",
+		},
+		{
+			name: "list-believed", what: "what the object created is forgotten when a list does not show it yet",
+			file: "controllers/plan.go",
+			old:  "		if created && !desired && !there &&", replacement: "		if created && !desired && there &&",
 		},
 		{
 			name: "lost-answer", what: "an assignment whose answer was lost is not looked up, and taken for refused",

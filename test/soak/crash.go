@@ -26,7 +26,8 @@ const lease = 3 * time.Second
 // crashes are what happens to processes.
 func crashes() []action {
 	return []action{
-		{"kill", 6, makeKill},
+		{"kill", 5, makeKill},
+		{"kill-at-write", 4, makeKillAtWrite},
 		{"restart", 2, makeRestart},
 		{"overlap", 2, makeOverlap},
 		{"api-server-restart", 1, makeAPIServerRestart},
@@ -37,6 +38,34 @@ func makeKill(random *rand.Rand) (string, func(context.Context, *run) error) {
 	down := time.Duration(random.IntN(1500)) * time.Millisecond
 	return fmt.Sprintf("kill the manager (SIGKILL) and start it again after %s", down), func(_ context.Context, r *run) error {
 		r.crew.kill(down)
+		return nil
+	}
+}
+
+// makeKillAtWrite kills the manager at the worst moment: Twilio has done what it was asked,
+// and nobody has written it down.
+func makeKillAtWrite(random *rand.Rand) (string, func(context.Context, *run) error) {
+	down, answered := time.Duration(random.IntN(1500))*time.Millisecond, random.IntN(2) == 0
+	words := "kill the manager (SIGKILL) at its next write to Twilio, before it has the answer"
+	if answered {
+		words = "kill the manager (SIGKILL) at its next write to Twilio, as it gets the answer"
+	}
+	return fmt.Sprintf("%s, and start it again after %s", words, down), func(_ context.Context, r *run) error {
+		written, killed := make(chan struct{}), make(chan struct{})
+		defer close(killed)
+		r.atWrite.Store(new(sync.OnceFunc(func() {
+			close(written)
+			if !answered {
+				<-killed
+			}
+		})))
+		defer r.atWrite.Store(nil)
+		select {
+		case <-written:
+			r.count("kills at a write")
+			r.crew.kill(down)
+		case <-time.After(3 * time.Second): // there may be nothing to write
+		}
 		return nil
 	}
 }

@@ -272,6 +272,9 @@ func (r *run) tap(next http.Handler) http.Handler {
 			}
 		}()
 		next.ServeHTTP(w, req)
+		if do := r.atWrite.Load(); do != nil && req.Method != http.MethodGet {
+			(*do)()
+		}
 	})
 }
 

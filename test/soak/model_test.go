@@ -5,6 +5,7 @@ package soak
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -326,6 +327,25 @@ func TestShorten(t *testing.T) {
 		if got := shorten(t.Context(), failed, time.Minute, again).plan.numbers(); !slices.Equal(got, numbers) {
 			t.Errorf("what fails with %v was shortened to %v", numbers, got)
 		}
+	}
+}
+
+// The seeds of make test are chosen, so that nothing is left to chance in what they do.
+func TestFixedSeeds(t *testing.T) {
+	missing := map[string]bool{}
+	for _, a := range slices.Concat(people(), world(), twilioFaults(), apiFaults(), crashes()) {
+		missing[a.kind] = true
+	}
+	calm, differentSIDs := false, false
+	for _, seed := range fixedSeeds {
+		p := newPlan(seed, fixedSteps)
+		calm, differentSIDs = calm || p.calm, differentSIDs || p.differentSIDs
+		for i := range p.steps {
+			delete(missing, p.steps[i].kind)
+		}
+	}
+	if len(missing) > 0 || !calm || !differentSIDs {
+		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t", slices.Collect(maps.Keys(missing)), calm, differentSIDs)
 	}
 }
 

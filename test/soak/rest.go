@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,29 +76,48 @@ func inJSON(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	return string(text)
 }
 
-// called checks the calls at rest: for a settled number its list and nothing else.
+// called checks the calls at rest: for a settled number its list and nothing else, and for
+// one whose objects may not ask, or know that they would be refused, none at all.
 func (r *run) called(s *scene, before, after twiliosim.Calls, took time.Duration) []error {
 	var wrong []error
 	most := int(took/resync) + 2
 	for i := range s.objects {
 		a := &s.objects[i]
 		number := string(a.Spec.PhoneNumberSID)
-		owner := s.owner(number)
-		reason := s.reasonFor(a)
-		if owner == nil || owner.UID != a.UID || (reason != v1alpha1.ReasonSynced && reason != v1alpha1.ReasonObserved) {
-			continue
-		}
 		delta := func(op twiliosim.Operation) int { return after.Of(op, number).Calls - before.Of(op, number).Calls }
 		lists, all := delta(twiliosim.OpList), delta(twiliosim.OpAny)
+		settled, silent := s.settled(a), s.silent(number)
 		pages := 1
 		if size := r.sim.Behaviour().MaxPageSize; size > 0 {
 			pages = max(1, len(s.sites[a.Spec.AccountRef.Name].numbers[number])/size)
 		}
-		if lists < pages || lists > most*pages || all != lists {
-			wrong = append(wrong, fmt.Errorf("at rest %s was listed %d times in %s and called %d times in all", short(number), lists, took.Round(time.Millisecond), all))
+		if (settled && (lists < pages || lists > most*pages || all != lists)) || (silent && all > 0) {
+			wrong = append(wrong, fmt.Errorf("at rest %s (%s) was listed %d times in %s and called %d times in all",
+				short(number), s.reasonFor(a), lists, took.Round(time.Millisecond), all))
 		}
 	}
 	return wrong
+}
+
+// settled says whether an object owns its number and has nothing to complain of.
+func (s *scene) settled(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	owner, reason := s.owner(string(a.Spec.PhoneNumberSID)), s.reasonFor(a)
+	return owner != nil && owner.UID == a.UID && (reason == v1alpha1.ReasonSynced || reason == v1alpha1.ReasonObserved)
+}
+
+// silent says whether no object for a number may call Twilio, or would be heard.
+func (s *scene) silent(number string) bool {
+	return !slices.ContainsFunc(s.objects, func(a v1alpha1.PhoneNumberAddOnAssignment) bool {
+		if !sameSID(string(a.Spec.PhoneNumberSID), number) {
+			return false
+		}
+		switch s.reasonFor(&a) {
+		case v1alpha1.ReasonSuspended, v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonNamespaceNotAllowed,
+			v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonPhoneNumberConflict:
+			return false
+		}
+		return true
+	})
 }
 
 // leaks searches for credentials wherever the operator writes, and for panics.

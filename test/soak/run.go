@@ -51,6 +51,8 @@ type run struct {
 	// apiFaults counts the faults of the API server; the last one set is the one that counts.
 	apiFaults atomic.Int64
 	chores    []chore
+	// atWrite is called when Twilio has processed a write, before it answers.
+	atWrite atomic.Pointer[func()]
 	began     time.Time
 	// first is what the first manager used when it was ready.
 	first usage
