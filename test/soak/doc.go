@@ -17,8 +17,11 @@
 //	SOAK_REPLAY=17/60:1,4,9 go test ./test/soak -run TestReplay -v
 //
 // The last line replays seed 17 of 60 steps, of these only the steps 1, 4 and 9; without
-// the list, all. A run that fails prints such a line after its history, which it has first
-// made shorter by leaving steps out and running again. Time and the scheduling of
-// processes are real, so a replay may need more than one try. SOAK_KEEP=DIR keeps the logs
-// of the managers in DIR, which must not be there yet.
+// the list, all. A run that fails prints such a line after its history; make soak then makes
+// the history shorter, by leaving steps out and running again, for SOAK_SHORTEN minutes at
+// most (10; 0 for not at all). Time and the scheduling of processes are real, so a replay may
+// need more than one try. SOAK_KEEP=DIR keeps the logs of the managers in DIR, which must not
+// be there yet.
+//
+// Whether it would notice is asked by hack/mutants.
 package soak

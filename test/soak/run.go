@@ -53,7 +53,7 @@ type run struct {
 	chores    []chore
 	// atWrite is called when Twilio has processed a write, before it answers.
 	atWrite atomic.Pointer[func()]
-	began     time.Time
+	began   time.Time
 	// first is what the first manager used when it was ready.
 	first usage
 }
