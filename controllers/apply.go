@@ -72,12 +72,12 @@ func (r *AssignmentReconciler) assign(ctx context.Context, cl *twilio.Client, a 
 		return nil
 	}
 	unknown := twilio.OutcomeUnknown(err) && !twilio.IsConflict(err)
+	// Of what an earlier process may have assigned, only that there is no such add-on tells
+	// that it has not.
+	r.index.asked(keyOf(a), twilio.IsNotFound(err) || (!unknown && it.Ownership != v1alpha1.OwnershipCreated))
 	if unknown {
 		// It may be there and be ours: whatever happens next, that must not be forgotten.
 		it.Ownership = v1alpha1.OwnershipCreated
-	} else {
-		// It was not made: what was intended is undone.
-		it.Ownership = it.recorded
 	}
 	switch {
 	case unknown, twilio.IsConflict(err), twilio.IsRejected(err):
@@ -121,7 +121,8 @@ func (r *AssignmentReconciler) refuse(a *v1alpha1.PhoneNumberAddOnAssignment, it
 	}
 }
 
-// reject records that Twilio refused the add-on, and why: nobody assigned it.
+// reject records that Twilio refused the add-on, and why: nobody assigned it. What was
+// intended stays on record, for it is tried again.
 func (i *item) reject(cause error) {
 	i.Ownership = ""
 	i.State, i.action, i.Message = v1alpha1.AddOnRejected, actionNone, truncate(twilio.Explain(cause), 1024)
@@ -185,7 +186,7 @@ func unassign(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAdd
 // becameAssigned records that the add-on is there.
 func (i *item) becameAssigned(got *twilio.AssignedAddOn, ownership v1alpha1.AddOnOwnership) {
 	i.describe(got)
-	i.State, i.action, i.Ownership = v1alpha1.AddOnAssigned, actionNone, ownership
+	i.State, i.action, i.Ownership, i.intended = v1alpha1.AddOnAssigned, actionNone, ownership, ""
 }
 
 // gone marks an item that is to be reported no more.

@@ -6,6 +6,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumbe
 	if err := r.reserve(ctx, a); err != nil {
 		return err
 	}
-	intent := f.plan.intend(a.Spec.ManagementPolicy)
+	intent := f.plan.intend(a.Spec.ManagementPolicy, onRecord(a))
 	switch {
 	case !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign):
 		return r.addFinalizer(ctx, a, intent)
@@ -103,12 +104,29 @@ func (r *AssignmentReconciler) checkCurrent(ctx context.Context, a *v1alpha1.Pho
 	return nil
 }
 
-// recordOf is what is known of the object's add-ons: its status, what could not be
-// written to it, or before the first status what was about to be assigned.
+// recordOf is what is known of the object's add-ons: what is on record, or could not be
+// written there. Of what was intended and not done, this process knows if Twilio answered
+// each time that it was not done: then whatever is there by now is somebody else's.
 func (r *AssignmentReconciler) recordOf(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
-	if addOns, ok := r.unrecorded.recall(a.UID); ok {
-		return addOns
+	records, unwritten := r.unrecorded.recall(a.UID)
+	if !unwritten {
+		records = onRecord(a)
 	}
+	if !r.index.refused(keyOf(a)) {
+		return records
+	}
+	records = slices.Clone(records)
+	for i := range records {
+		if state := records[i].State; state == v1alpha1.AddOnMissing || state == v1alpha1.AddOnRejected {
+			records[i].Ownership = ""
+		}
+	}
+	return records
+}
+
+// onRecord is what the object itself says of its add-ons: its status, or before the first
+// one what was about to be assigned.
+func onRecord(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
 	if a.Status.ObservedGeneration < 0 {
 		return intended(a)
 	}

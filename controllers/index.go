@@ -42,6 +42,9 @@ type entry struct {
 	due int64
 	// failures counts the passes that failed in a row, for the back-off.
 	failures uint8
+	// answered: this process has asked Twilio to assign an add-on and was told what came of
+	// it; open: since the object was last well, it was once not told.
+	answered, open bool
 }
 
 func (e *entry) number() number { return numberOf(e.object.Spec.PhoneNumberSID) }
@@ -261,7 +264,7 @@ func (x *index) succeeded(key types.NamespacedName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e := x.entries[key]; e != nil {
-		e.checked, e.failures, e.doubted = time.Since(x.started), 0, 0
+		e.checked, e.failures, e.doubted, e.open = time.Since(x.started), 0, 0, false
 	}
 }
 
@@ -276,6 +279,25 @@ func (x *index) failed(key types.NamespacedName) int {
 	before := e.failures
 	e.failures = min(before+1, 32)
 	return int(before)
+}
+
+// asked records that Twilio was asked to assign an add-on and did not say that it had, and
+// whether it said that it had not.
+func (x *index) asked(key types.NamespacedName, refused bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.entries[key]; e != nil {
+		e.answered, e.open = true, e.open || !refused
+	}
+}
+
+// refused says whether this process knows of whatever the object intended to assign and has
+// not on record as assigned that it did not assign it.
+func (x *index) refused(key types.NamespacedName) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	e := x.entries[key]
+	return e != nil && e.answered && !e.open
 }
 
 // doubt records that Twilio answered 404 for something known to exist. True once

@@ -31,8 +31,8 @@ const (
 type item struct {
 	v1alpha1.AddOnStatus
 	action action
-	// recorded is the ownership on record when the pass began.
-	recorded v1alpha1.AddOnOwnership
+	// intended is the ownership on record before the add-on is assigned.
+	intended v1alpha1.AddOnOwnership
 }
 
 // assigned is the SID by which Twilio knows the assignment.
@@ -90,7 +90,6 @@ func planDesired(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, records map[stri
 		record := records[fold(sid)]
 		if record != nil {
 			it.Ownership, it.AssignedSID = record.Ownership, record.AssignedSID
-			it.recorded = record.Ownership
 		}
 		found := take(unmatched, string(sid))
 		if other := take(unmatched, it.assigned()); found == nil {
@@ -138,7 +137,7 @@ func planUnlisted(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, recorded []v1al
 		it.State = v1alpha1.AddOnUnassigning
 		desired := slices.ContainsFunc(spec.AddOnSIDs, func(sid v1alpha1.AddOnSID) bool { return fold(sid) == fold(record.SID) })
 		there := slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return fold(found.SID) == fold(it.assigned()) })
-		created := record.Ownership == v1alpha1.OwnershipCreated
+		created := record.Ownership == v1alpha1.OwnershipCreated && record.State != v1alpha1.AddOnRejected
 		if created && !desired && !there && mayRemove(spec.ManagementPolicy, record.Ownership) {
 			items = append(items, it)
 		}
@@ -214,14 +213,20 @@ func (i *item) describe(found *twilio.AssignedAddOn) {
 }
 
 // intend marks what Additive is about to assign as created by the object, and lists
-// those of which that is news. The other policies remove without asking who assigned.
-func (p plan) intend(policy v1alpha1.ManagementPolicy) (news []string) {
+// those of which that is not on record yet. The other policies remove without asking who
+// assigned.
+func (p plan) intend(policy v1alpha1.ManagementPolicy, onRecord []v1alpha1.AddOnStatus) (news []string) {
 	if policy != v1alpha1.ManagementAdditive {
 		return nil
 	}
+	records := recordsBySID(onRecord)
 	for i := range p {
-		if it := &p[i]; it.action == actionAssign && it.Ownership != v1alpha1.OwnershipCreated {
-			it.Ownership = v1alpha1.OwnershipCreated
+		it := &p[i]
+		if it.action != actionAssign {
+			continue
+		}
+		it.intended = v1alpha1.OwnershipCreated
+		if record := records[fold(it.SID)]; record == nil || record.Ownership != it.intended {
 			news = append(news, string(it.SID))
 		}
 	}
@@ -237,7 +242,9 @@ func (p plan) has(a action) bool {
 func (p plan) reported() []v1alpha1.AddOnStatus {
 	statuses := make([]v1alpha1.AddOnStatus, 0, min(len(p), maxReported))
 	for i := range p[:min(len(p), maxReported)] {
-		statuses = append(statuses, p[i].AddOnStatus)
+		status := p[i].AddOnStatus
+		status.Ownership = cmp.Or(p[i].intended, status.Ownership)
+		statuses = append(statuses, status)
 	}
 	return statuses
 }

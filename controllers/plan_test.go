@@ -233,10 +233,11 @@ func TestIntent(t *testing.T) {
 		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEb", State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated}, action: actionAssign},
 		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEc", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipAdopted}},
 	}
-	if news := p.intend(v1alpha1.ManagementAuthoritative); news != nil || p[0].Ownership != "" {
+	onRecord := []v1alpha1.AddOnStatus{{SID: "XEB", State: v1alpha1.AddOnRejected, Ownership: v1alpha1.OwnershipCreated}}
+	if news := p.intend(v1alpha1.ManagementAuthoritative, onRecord); news != nil || p.reported()[0].Ownership != "" {
 		t.Errorf("Authoritative intends %v", news)
 	}
-	if news := p.intend(v1alpha1.ManagementAdditive); len(news) != 1 || news[0] != "XEa" || p[0].Ownership != v1alpha1.OwnershipCreated {
+	if news := p.intend(v1alpha1.ManagementAdditive, onRecord); len(news) != 1 || news[0] != "XEa" || p.reported()[0].Ownership != v1alpha1.OwnershipCreated {
 		t.Errorf("Additive intends %v, want XEa, the only news", news)
 	}
 	a := &assignment{ObjectMeta: metav1.ObjectMeta{UID: "uid", Annotations: map[string]string{v1alpha1.AnnotationAssigning: "uid XEa XEb"}}}
@@ -250,6 +251,37 @@ func TestIntent(t *testing.T) {
 	a.UID = "copy"
 	if got := intended(a); got != nil {
 		t.Errorf("a copy of the object takes the original's add-ons for its own: %+v", got)
+	}
+}
+
+// What a process was refused each time it asked is not the object's own, whatever it had
+// intended; what it once was not told of may be.
+func TestRefused(t *testing.T) {
+	ask := func(refused ...bool) func(*index, types.NamespacedName) {
+		return func(x *index, key types.NamespacedName) {
+			for _, r := range refused {
+				x.asked(key, r)
+			}
+		}
+	}
+	cases := map[string]struct {
+		happened func(*index, types.NamespacedName)
+		want     bool
+	}{
+		"not asked":                {ask(), false},
+		"refused":                  {ask(true, true), true},
+		"not told once":            {ask(true, false, true), false},
+		"not told, and well since": {func(x *index, key types.NamespacedName) { ask(true, false)(x, key); x.succeeded(key) }, true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			x, a := newIndex(), &assignment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "line"}}
+			x.put(a)
+			c.happened(x, keyOf(a))
+			if got := x.refused(keyOf(a)); got != c.want {
+				t.Errorf("refused: %t, want %t", got, c.want)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,8 +176,8 @@ func TestAdditiveRemovesOnlyWhatItCreated(t *testing.T) {
 }
 
 // What Additive is about to assign is on record before it is assigned, at no cost for a
-// new object and for one more write of status later; and what is on record already, or
-// was refused for sure, is no reason to write.
+// new object and for one more write of status later; and what is on record already is no
+// reason to write.
 func TestAdditiveRecordsItsIntent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -201,8 +202,8 @@ func TestAdditiveRecordsItsIntent(t *testing.T) {
 	twiliosim.Must(s.sim.UninstallAddOn(w.addOns[2]))
 	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(0, 1, 2) })
 	awaitReason(t, a, v1alpha1.ReasonAddOnRejected)
-	if got := a.Status.AddOns[2]; got.State != v1alpha1.AddOnRejected || got.Ownership != "" {
-		t.Errorf("what was refused is recorded as %+v", got)
+	if got := a.Status.AddOns[2]; got.State != v1alpha1.AddOnRejected || got.Ownership != v1alpha1.OwnershipCreated {
+		t.Errorf("what was refused, and is tried again, is recorded as %+v", got)
 	}
 }
 
@@ -306,6 +307,34 @@ func TestAdditiveRemovesInSpiteOfAStray404(t *testing.T) {
 	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(1) })
 	w.awaitAssigned(pn, 1, 3)
 	awaitReason(t, a, v1alpha1.ReasonSynced)
+}
+
+// Under Additive, an add-on that Twilio refuses is tried again without a word, and is
+// somebody else's if it is there one day without having been assigned by the object.
+func TestAdditiveRejectedStaysQuiet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	missing := twiliosim.SID("XE", w.firstSeed+60)
+	a := w.assignment("line", pn, []int{0}, additive, func(a *assignment) {
+		a.Spec.AddOnSIDs = append(a.Spec.AddOnSIDs, v1alpha1.AddOnSID(missing))
+	})
+	awaitReason(t, a, v1alpha1.ReasonAddOnRejected)
+	before := a.Status.DeepCopy()
+	request(t, a)
+	before.LastHandledReconcileAt = a.Status.LastHandledReconcileAt
+	if diff := cmp.Diff(*before, a.Status); diff != "" {
+		t.Errorf("status changed (-before +after):\n%s", diff)
+	}
+	twiliosim.Must(s.sim.InstallAddOn(w.account, missing, "missing"))
+	twiliosim.Must(s.sim.Assign(pn, missing))
+	request(t, a)
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(0) })
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	if got := s.sim.Assigned(pn); !slices.Contains(got, missing) {
+		t.Errorf("what somebody else assigned was removed: %v", got)
+	}
 }
 
 func TestRetainMakesNoCall(t *testing.T) {

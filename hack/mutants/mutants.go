@@ -95,8 +95,8 @@ func mutants() []mutant {
 		{
 			name: "no-intent", what: "`Additive` records what it assigned only afterwards",
 			file:        "controllers/plan.go",
-			old:         "	if policy != v1alpha1.ManagementAdditive {\n		return nil\n	}\n	for i := range p {\n",
-			replacement: "	if policy != \"\" {\n		return nil\n	}\n	for i := range p {\n",
+			old:         "	if policy != v1alpha1.ManagementAdditive {\n		return nil\n	}\n	records :=",
+			replacement: "	if policy != \"\" {\n		return nil\n	}\n	records :=",
 		},
 		{
 			name: "list-believed", what: "what the object created is forgotten when a list does not show it yet",

@@ -104,8 +104,8 @@ func (h *history) judgeRelease(l *life) []error {
 func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation) bool {
 	last := &l.Versions[len(l.Versions)-1]
 	authoritative := last.Policy == v1alpha1.ManagementAuthoritative
-	owned := last.records(addOn, v1alpha1.OwnershipCreated) ||
-		(authoritative && (last.lists(addOn) || last.records(addOn, v1alpha1.OwnershipAdopted)))
+	owned := last.holds(addOn, v1alpha1.OwnershipCreated) ||
+		(authoritative && (last.lists(addOn) || last.holds(addOn, v1alpha1.OwnershipAdopted)))
 	return (last.Finalizer && owned) || h.soleCreator(l, by)
 }
 
@@ -118,9 +118,20 @@ func (h *history) soleCreator(l *life, m *twiliosim.Mutation) bool {
 	return len(uids) == 1 && uids[0] == l.UID
 }
 
+// holds says whether a version has on record that an add-on is there, and whose it is.
+func (v *version) holds(addOn string, ownership v1alpha1.AddOnOwnership) bool {
+	there := func(r v1alpha1.AddOnStatus) bool { return r.State != v1alpha1.AddOnMissing && r.State != v1alpha1.AddOnRejected }
+	return v.recordsWhere(addOn, ownership, there)
+}
+
+// records is holds, or that the add-on was intended to be there.
 func (v *version) records(addOn string, ownership v1alpha1.AddOnOwnership) bool {
+	return v.recordsWhere(addOn, ownership, func(v1alpha1.AddOnStatus) bool { return true })
+}
+
+func (v *version) recordsWhere(addOn string, ownership v1alpha1.AddOnOwnership, where func(v1alpha1.AddOnStatus) bool) bool {
 	return slices.ContainsFunc(v.Records, func(r v1alpha1.AddOnStatus) bool {
-		return r.Ownership == ownership && (sameSID(string(r.SID), addOn) || sameSID(string(r.AssignedSID), twiliosim.AssignmentSID(v.Number, addOn)))
+		return r.Ownership == ownership && where(r) && (sameSID(string(r.SID), addOn) || sameSID(string(r.AssignedSID), twiliosim.AssignmentSID(v.Number, addOn)))
 	})
 }
 
@@ -153,7 +164,7 @@ func (h *history) judgeLeft(l *life) []error {
 	}
 	var wrong []error
 	for addOn, by := range h.assignedAt(last.Number, forever) {
-		created := last.records(addOn, v1alpha1.OwnershipCreated) || h.soleCreator(l, &by)
+		created := last.holds(addOn, v1alpha1.OwnershipCreated) || h.soleCreator(l, &by)
 		if !last.lists(addOn) && created {
 			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
 		}
