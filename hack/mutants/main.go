@@ -45,7 +45,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 }
 
 func (o *options) chosen() ([]mutant, error) {
-	all, names := mutants(), strings.FieldsFunc(o.only, func(r rune) bool { return r == ',' })
+	all, names := slices.Clone(mutants), strings.FieldsFunc(o.only, func(r rune) bool { return r == ',' })
 	for _, name := range names {
 		if !slices.ContainsFunc(all, func(m mutant) bool { return m.name == name }) {
 			return nil, fmt.Errorf("there is no mutant %q", name)

@@ -17,7 +17,7 @@ import (
 // TestMutantsFit holds the list to the sources as they are.
 func TestMutantsFit(t *testing.T) {
 	names := map[string]bool{}
-	for _, m := range mutants() {
+	for _, m := range mutants {
 		source, err := os.ReadFile(filepath.Join(testenv.Root(), m.file))
 		if err != nil {
 			t.Fatal(err)

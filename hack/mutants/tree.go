@@ -83,7 +83,6 @@ func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding,
 	}
 	defer func() { err = errors.Join(err, os.WriteFile(file, sound, 0o600)) }()
 
-	//nolint:gosec // the arguments are numbers
 	soak := exec.CommandContext(ctx, "make", "--no-print-directory", "soak",
 		fmt.Sprintf("SEEDS=%d", o.seeds), fmt.Sprintf("STEPS=%d", o.step), fmt.Sprintf("FIRST_SEED=%d", o.first))
 	var output bytes.Buffer

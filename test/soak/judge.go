@@ -74,16 +74,14 @@ func (h *history) judgeRelease(l *life) []error {
 	}
 	last, before := &l.Versions[len(l.Versions)-1], l.Gone.Add(-1)
 	own, around, ok := h.knowledge(l.Key, last.Number, before)
+	alone := slices.ContainsFunc(l.within(own, before), func(v *version) bool {
+		return !v.active() || v.Deletion == v1alpha1.DeletionRetain
+	})
 	switch {
-	case !ok && !last.Finalizer:
-		return nil
-	case !ok:
+	case !ok && last.Finalizer:
 		return []error{wrongAt(l.Gone, "%s lost its finalizer, and no manager had made sure of it", l.Key)}
-	}
-	for _, v := range l.within(own, before) {
-		if !v.active() || v.Deletion == v1alpha1.DeletionRetain {
-			return nil
-		}
+	case !ok, alone:
+		return nil
 	}
 	owners := h.winners(last.Number, around, before)
 	if delete(owners, l.UID); len(owners) > 0 {
@@ -120,7 +118,9 @@ func (h *history) soleCreator(l *life, m *twiliosim.Mutation) bool {
 
 // holds says whether a version has on record that an add-on is there, and whose it is.
 func (v *version) holds(addOn string, ownership v1alpha1.AddOnOwnership) bool {
-	there := func(r v1alpha1.AddOnStatus) bool { return r.State != v1alpha1.AddOnMissing && r.State != v1alpha1.AddOnRejected }
+	there := func(r v1alpha1.AddOnStatus) bool {
+		return r.State != v1alpha1.AddOnMissing && r.State != v1alpha1.AddOnRejected
+	}
 	return v.recordsWhere(addOn, ownership, there)
 }
 
