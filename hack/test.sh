@@ -24,8 +24,13 @@ else
 	echo "test: no C compiler that works, so WITHOUT the race detector" >&2
 fi
 
-# "go test" says nothing while it compiles, which takes minutes the first time.
-# shellcheck disable=SC2086 # no word or one
-hack/gobuild.sh "compiling for the tests" . "$packages" $race
+# "go test" says nothing while it compiles, which takes minutes the first time. A package
+# that has nothing but tests cannot be built by name.
+# shellcheck disable=SC2086 # a list of words
+buildable=$(go list -f '{{ if .GoFiles }}{{ .ImportPath }}{{ end }}' $packages)
+if [ -n "$buildable" ]; then
+	# shellcheck disable=SC2086 # no word or one
+	hack/gobuild.sh "compiling for the tests" . "$buildable" $race
+fi
 # shellcheck disable=SC2086 # the same, and a list of words
 exec go test $race "$@" $packages
