@@ -45,7 +45,7 @@ func slimAssignment(object any) (any, error) {
 	a.TypeMeta = metav1.TypeMeta{} // the client sets it on what it hands out
 	a.ManagedFields, a.Labels, a.OwnerReferences = nil, nil, nil
 	maps.DeleteFunc(a.Annotations, func(key, _ string) bool {
-		return key != v1alpha1.AnnotationReconcileRequestedAt && (key != v1alpha1.AnnotationAssigning || a.Status.ObservedGeneration >= 0)
+		return key != v1alpha1.AnnotationReconcileRequestedAt && (key != v1alpha1.AnnotationAssigning || !first(a))
 	})
 	if len(a.Annotations) == 0 {
 		a.Annotations = nil

@@ -19,9 +19,10 @@ import (
 )
 
 // claim makes sure of what must be so before Twilio is written to: the finalizer is
-// persisted, the object is current, and what Additive is about to assign is on record
-// as this object's, so that dying before the outcome is recorded leaks nothing. One
-// write or read of the API server does it. An object that only observes needs none.
+// persisted, the object is current, and what is about to be assigned is on record as
+// this object's, so that dying before the outcome is recorded leaks nothing. One write
+// or read of the API server does it, save for an object that had something else to
+// report before it came to claim. An object that only observes needs none.
 //
 // It comes after the number was read: an object whose account turns out not to have
 // the number, or to have no valid credential, holds nothing and can simply be deleted.
@@ -32,17 +33,25 @@ func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumbe
 	if err := r.reserve(ctx, a); err != nil {
 		return err
 	}
-	intent := f.plan.intend(a.Spec.ManagementPolicy, onRecord(a))
+	intent := f.plan.intend(onRecord(a))
+	claimed := controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign)
+	if !claimed {
+		if err := r.addFinalizer(ctx, a, intent); err != nil {
+			return err
+		}
+	}
 	switch {
-	case !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign):
-		return r.addFinalizer(ctx, a, intent)
-	case len(intent) > 0:
+	case len(intent) > 0 && (claimed || !first(a)):
 		return r.recordIntent(ctx, a, f)
-	case f.plan.has(actionAssign), f.plan.has(actionUnassign):
+	case claimed && (f.plan.has(actionAssign) || f.plan.has(actionUnassign)):
 		return r.checkCurrent(ctx, a)
 	}
 	return nil
 }
+
+// first says whether nothing was ever reported of the object. Until then its annotation
+// is what is on record of it, and from then on its status.
+func first(a *v1alpha1.PhoneNumberAddOnAssignment) bool { return a.Status.ObservedGeneration < 0 }
 
 // reserve makes an object that is not the incumbent of its number so for this process,
 // before the cache can show it. Another one may have claimed the number since the guard
@@ -60,12 +69,12 @@ func (r *AssignmentReconciler) reserve(ctx context.Context, a *v1alpha1.PhoneNum
 	return nil
 }
 
-// addFinalizer persists the finalizer, and with it the intent, which status cannot
-// hold yet without a write of its own.
+// addFinalizer persists the finalizer, and with it the intent of an object that has no
+// status yet, which would take a write of its own.
 func (r *AssignmentReconciler) addFinalizer(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, intent []string) error {
 	base := a.DeepCopy()
 	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)
-	if len(intent) > 0 {
+	if len(intent) > 0 && first(a) {
 		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, string(a.UID)+" "+strings.Join(intent, " "))
 	}
 	if err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -127,7 +136,7 @@ func (r *AssignmentReconciler) recordOf(a *v1alpha1.PhoneNumberAddOnAssignment) 
 // onRecord is what the object itself says of its add-ons: its status, or before the first
 // one what was about to be assigned.
 func onRecord(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
-	if a.Status.ObservedGeneration < 0 {
+	if first(a) {
 		return intended(a)
 	}
 	return a.Status.AddOns

@@ -212,13 +212,9 @@ func (i *item) describe(found *twilio.AssignedAddOn) {
 	}
 }
 
-// intend marks what Additive is about to assign as created by the object, and lists
-// those of which that is not on record yet. The other policies remove without asking who
-// assigned.
-func (p plan) intend(policy v1alpha1.ManagementPolicy, onRecord []v1alpha1.AddOnStatus) (news []string) {
-	if policy != v1alpha1.ManagementAdditive {
-		return nil
-	}
+// intend marks what is about to be assigned as created by the object, and lists those
+// of which that is not on record yet.
+func (p plan) intend(onRecord []v1alpha1.AddOnStatus) (news []string) {
 	records := recordsBySID(onRecord)
 	for i := range p {
 		it := &p[i]

@@ -226,7 +226,7 @@ func TestClaimantFor(t *testing.T) {
 	}
 }
 
-// What Additive intends is on record before the first status, for this object alone.
+// What is intended is on record before the first status, for this object alone.
 func TestIntent(t *testing.T) {
 	p := plan{
 		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEa", State: v1alpha1.AddOnMissing}, action: actionAssign},
@@ -234,11 +234,8 @@ func TestIntent(t *testing.T) {
 		{AddOnStatus: v1alpha1.AddOnStatus{SID: "XEc", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipAdopted}},
 	}
 	onRecord := []v1alpha1.AddOnStatus{{SID: "XEB", State: v1alpha1.AddOnRejected, Ownership: v1alpha1.OwnershipCreated}}
-	if news := p.intend(v1alpha1.ManagementAuthoritative, onRecord); news != nil || p.reported()[0].Ownership != "" {
-		t.Errorf("Authoritative intends %v", news)
-	}
-	if news := p.intend(v1alpha1.ManagementAdditive, onRecord); len(news) != 1 || news[0] != "XEa" || p.reported()[0].Ownership != v1alpha1.OwnershipCreated {
-		t.Errorf("Additive intends %v, want XEa, the only news", news)
+	if news := p.intend(onRecord); len(news) != 1 || news[0] != "XEa" || p.reported()[0].Ownership != v1alpha1.OwnershipCreated {
+		t.Errorf("the plan intends %v, want XEa, the only news", news)
 	}
 	a := &assignment{ObjectMeta: metav1.ObjectMeta{UID: "uid", Annotations: map[string]string{v1alpha1.AnnotationAssigning: "uid XEa XEb"}}}
 	want := []v1alpha1.AddOnStatus{

@@ -175,15 +175,25 @@ func TestAdditiveRemovesOnlyWhatItCreated(t *testing.T) {
 	w.awaitAssigned(pn, 0, 3)
 }
 
-// What Additive is about to assign is on record before it is assigned, at no cost for a
-// new object and for one more write of status later; and what is on record already is no
+// What is about to be assigned is on record before it is assigned, at no cost for a new
+// object and for one more write of status later; and what is on record already is no
 // reason to write.
-func TestAdditiveRecordsItsIntent(t *testing.T) {
+func TestIntentIsRecorded(t *testing.T) {
 	t.Parallel()
+	for _, policy := range []v1alpha1.ManagementPolicy{v1alpha1.ManagementAuthoritative, v1alpha1.ManagementAdditive} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			checkIntent(t, policy)
+		})
+	}
+}
+
+func checkIntent(t *testing.T, policy v1alpha1.ManagementPolicy) {
+	t.Helper()
 	w := newWorld(t)
 	pn := w.number()
 	path := "/namespaces/" + w.name + "/phonenumberaddonassignments/line"
-	a := w.assignment("line", pn, []int{0}, additive)
+	a := w.assignment("line", pn, []int{0}, func(a *assignment) { a.Spec.ManagementPolicy = policy })
 	awaitReason(t, a, v1alpha1.ReasonSynced)
 	if want := string(a.UID) + " " + w.addOns[0]; a.Annotations[v1alpha1.AnnotationAssigning] != want {
 		t.Errorf("the annotation is %q, want %q", a.Annotations[v1alpha1.AnnotationAssigning], want)

@@ -157,8 +157,8 @@ type AddOnStatus struct {
 	State AddOnState `json:"state"`
 
 	// ownership says who assigned it: Created by this object, or Adopted because it
-	// was there before. Under the policy Additive only Created ones are ever removed, and
-	// one that is Missing or Rejected is Created once the object has meant to assign it.
+	// was there before. Under the policy Additive only Created ones are ever removed. One
+	// that is Missing or Rejected is Created once the object has meant to assign it.
 	// +optional
 	Ownership AddOnOwnership `json:"ownership,omitempty"`
 

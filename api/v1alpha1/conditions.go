@@ -77,9 +77,9 @@ const (
 	FinalizerUnassign = "addons.twilio-operator.dev/unassign"
 	// FinalizerInUse keeps a TwilioAccount while assignments refer to it.
 	FinalizerInUse = "addons.twilio-operator.dev/in-use"
-	// AnnotationAssigning is written by the operator together with FinalizerUnassign, under
-	// the policy Additive: the object's UID and the add-ons that it is about to assign, so
-	// that they are known for its own should the operator end before the first status.
+	// AnnotationAssigning is written by the operator together with FinalizerUnassign: the
+	// object's UID and the add-ons that it is about to assign, so that they are known for
+	// its own should the operator end before the first status.
 	AnnotationAssigning = "addons.twilio-operator.dev/assigning"
 	// AnnotationReconcileRequestedAt asks for a pass now: any new value does.
 	// status.lastHandledReconcileAt echoes it when the pass was made.

@@ -92,10 +92,9 @@ var mutants = []mutant{
 		replacement: "	if deleting && r.assignments.index.references(account.Name) > 99 {\n",
 	},
 	{
-		name: "no-intent", what: "`Additive` records what it assigned only afterwards",
-		file:        "controllers/plan.go",
-		old:         "	if policy != v1alpha1.ManagementAdditive {\n		return nil\n	}\n	records :=",
-		replacement: "	if policy != \"\" {\n		return nil\n	}\n	records :=",
+		name: "no-intent", what: "what is assigned is recorded only afterwards",
+		file: "controllers/plan.go",
+		old:  "		it.intended = v1alpha1.OwnershipCreated\n", replacement: "		if it != nil {\n			continue\n		}\n",
 	},
 	{
 		name: "list-believed", what: "what the object created is forgotten when a list does not show it yet",

@@ -102,6 +102,7 @@ func startManager(t *testing.T, args ...string) *testenv.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = manager.Kill() })
 	return manager
 }
 
@@ -231,29 +232,33 @@ func TestKilledManagerIsFollowedByOneThatFinishes(t *testing.T) {
 	if err := env.Client.Delete(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the object is gone", func() error {
-		err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(a), a)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(errors.New("it is still there"), err)
-	})
+	wait(t, "the object is gone", func() error { return gone(t, a) })
 	if got, err := sim.Admin.Assigned(t.Context(), pn); err != nil || len(got) != 0 {
 		t.Errorf("assigned are %v (%v), want none", got, err)
 	}
 }
 
 // What a manager assigned under Additive just before it was killed is the object's own
-// for its successor, in the first pass of an object and in a later one: it goes when the
-// object no longer lists it.
+// for its successor, in the first pass of an object and in a later one, and where status
+// had something else to tell before the first: it goes when the object no longer lists it.
 func TestAdditiveKnowsItsOwnAfterAKill(t *testing.T) {
+	for n, suspended := range map[int]bool{4: false, 5: true} {
+		t.Run(fmt.Sprintf("suspended at first: %t", suspended), func(t *testing.T) { additiveKnowsItsOwn(t, n, suspended) })
+	}
+}
+
+func additiveKnowsItsOwn(t *testing.T, n int, suspended bool) {
+	t.Helper()
 	manager := startManager(t, "--leader-elect=false")
 	slowly(t)
-	a, pn := assign(t, 4, listing(addOns[0]), func(a *v1alpha1.PhoneNumberAddOnAssignment) {
-		a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive
+	a, pn := assign(t, n, listing(addOns[0]), func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+		a.Spec.ManagementPolicy, a.Spec.Suspend = v1alpha1.ManagementAdditive, suspended
 	})
+	if suspended {
+		wait(t, "it says that it is suspended", func() error { return synced(t, a) })
+	}
 	for _, sid := range []string{addOns[0], addOns[1]} {
-		edit(t, a, sid)
+		change(t, a, fmt.Sprintf(`{"spec":{"suspend":false,"addOnSIDs":[%q]}}`, sid))
 		wait(t, "Twilio has made the assignment", func() error { return carries(t, pn, sid) })
 		_ = manager.Kill()
 		manager = startManager(t, "--leader-elect=false")
@@ -265,10 +270,55 @@ func TestAdditiveKnowsItsOwnAfterAKill(t *testing.T) {
 	stop(t, manager)
 }
 
+// What a manager assigned just before it was killed goes with its object, though nobody
+// lists it any more: it was taken out of the list, and the object deleted, before there was
+// a manager again.
+func TestNothingIsLeftAfterAKillAnEditAndADeletion(t *testing.T) {
+	for n, before := range map[int][]string{6: nil, 7: {addOns[0]}} {
+		t.Run(fmt.Sprintf("%d add-ons before", len(before)), func(t *testing.T) { nothingIsLeft(t, n, before) })
+	}
+}
+
+func nothingIsLeft(t *testing.T, n int, before []string) {
+	t.Helper()
+	manager := startManager(t, "--leader-elect=false")
+	a, pn := assign(t, n, listing(before...), func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.Suspend = len(before) == 0 })
+	wait(t, "the object is as it should be at first", func() error { return synced(t, a) })
+	slowly(t)
+	change(t, a, fmt.Sprintf(`{"spec":{"suspend":false,"addOnSIDs":[%s]}}`, quoted(append(before, addOns[1]))))
+	wait(t, "Twilio has made the assignment", func() error { return carries(t, pn, append(before, addOns[1])...) })
+	_ = manager.Kill()
+	edit(t, a, before...)
+	if err := env.Client.Delete(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	manager = startManager(t, "--leader-elect=false")
+	defer stop(t, manager)
+	wait(t, "the object is gone", func() error { return gone(t, a) })
+	if err := carries(t, pn); err != nil {
+		t.Error(err)
+	}
+}
+
+// gone is nil if the object is.
+func gone(t *testing.T, a *v1alpha1.PhoneNumberAddOnAssignment) error {
+	t.Helper()
+	err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(a), a)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return errors.Join(errors.New("it is still there"), err)
+}
+
 // edit has the object list these add-ons.
 func edit(t *testing.T, a *v1alpha1.PhoneNumberAddOnAssignment, sids ...string) {
 	t.Helper()
-	patch := fmt.Sprintf(`{"spec":{"addOnSIDs":[%s]}}`, quoted(sids))
+	change(t, a, fmt.Sprintf(`{"spec":{"addOnSIDs":[%s]}}`, quoted(sids)))
+}
+
+// change merges a patch into the object.
+func change(t *testing.T, a *v1alpha1.PhoneNumberAddOnAssignment, patch string) {
+	t.Helper()
 	if err := env.Client.Patch(t.Context(), a, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 		t.Fatal(err)
 	}

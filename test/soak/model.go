@@ -28,7 +28,7 @@ import (
 //   - What an object assigned is its own as long as it has that on record. Where the record
 //     could not be written, the POST itself counts, until the next write to the object. An
 //     intent on record counts as well: whether a manager that ended had posted it before
-//     somebody else did cannot be known (docs/adr/0007-claim-after-reading.md).
+//     somebody else did cannot be known (docs/adr/0008-intent-on-record.md).
 const lag = time.Second
 
 // forever is the end of what has not ended.
