@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ func (done *applied) any() bool { return len(done.assigned)+len(done.unassigned)
 // A write that has begun is finished even if ctx ends, so that it can be recorded.
 func (r *AssignmentReconciler) apply(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan) (plan, applied, error) {
 	var done applied
-	err := p.each(ctx, actionAssign, func(ctx context.Context, it *item) error {
+	err := r.each(ctx, a, p, actionAssign, func(ctx context.Context, it *item) error {
 		return r.assign(ctx, cl, a, it, &done)
 	})
 	undecided := p.has(actionAssign)
@@ -42,15 +43,22 @@ func (r *AssignmentReconciler) apply(ctx context.Context, cl *twilio.Client, a *
 	return p.remaining(), done, err
 }
 
+// errOvertaken ends a pass because somebody changed the object in the meantime.
+var errOvertaken = errors.New("the object has changed since the pass began")
+
 // each runs a step for every item that calls for the action, until one fails. When
-// ctx ends, no further step is begun, but the one in hand is finished.
-func (p plan) each(ctx context.Context, wanted action, step func(context.Context, *item) error) error {
+// ctx ends, or somebody changes the object, no further step is begun, but the one in
+// hand is finished.
+func (r *AssignmentReconciler) each(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, p plan, wanted action, step func(context.Context, *item) error) error {
 	for i := range p {
 		if p[i].action != wanted {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if r.index.overtaken(a) {
+			return errOvertaken
 		}
 		if err := step(context.WithoutCancel(ctx), &p[i]); err != nil {
 			return err
@@ -116,7 +124,7 @@ func (r *AssignmentReconciler) settle(ctx context.Context, cl *twilio.Client, a 
 
 // refuse takes a refusal that may be a stray answer for final only once it has repeated.
 func (r *AssignmentReconciler) refuse(a *v1alpha1.PhoneNumberAddOnAssignment, it *item, cause error) {
-	if r.index.doubt(keyOf(a), confirmAfter) {
+	if r.index.doubt(keyOf(a), aboutAddOn, confirmAfter) {
 		it.reject(cause)
 	}
 }
@@ -133,7 +141,7 @@ func (i *item) reject(cause error) {
 // would afterwards pass for somebody else's.
 func (r *AssignmentReconciler) unassignAll(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan, done *applied) error {
 	var doubtful []*item
-	err := p.each(ctx, actionUnassign, func(ctx context.Context, it *item) error {
+	err := r.each(ctx, a, p, actionUnassign, func(ctx context.Context, it *item) error {
 		err := unassign(ctx, cl, a, it, done)
 		switch {
 		case err == nil:

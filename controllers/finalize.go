@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -115,7 +114,7 @@ func blocked(err error) error {
 	return halted(v1alpha1.ReasonDeletionBlocked, "The add-ons cannot be unassigned (%s): %s %s", v.reason, v.message, retainAdvice)
 }
 
-// release takes the finalizer away, whatever else changed on the object meanwhile.
+// release takes the finalizer away, unless the spec that the pass worked on has changed.
 func (r *AssignmentReconciler) release(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
 	for {
 		base := a.DeepCopy()
@@ -131,7 +130,7 @@ func (r *AssignmentReconciler) release(ctx context.Context, a *v1alpha1.PhoneNum
 		if err := r.live.Get(ctx, keyOf(a), current); err != nil || current.UID != base.UID {
 			return client.IgnoreNotFound(err)
 		}
-		if !slices.Equal(current.Spec.AddOnSIDs, base.Spec.AddOnSIDs) {
+		if current.Generation != base.Generation {
 			return again()
 		}
 		*a = *current

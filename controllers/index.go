@@ -36,12 +36,14 @@ type entry struct {
 	written uint64
 	// checked is when this process last read the number, zero if it has not.
 	checked time.Duration
-	// doubted is when something known to exist was first answered 404, zero if not.
+	// doubted is when something known to exist was first answered 404, zero if not; doubts
+	// says what.
 	doubted time.Duration
 	// due is when the next periodic check is, in nanoseconds of Unix time, zero if none is.
 	due int64
 	// failures counts the passes that failed in a row, for the back-off.
 	failures uint8
+	doubts   subject
 	// answered: this process has asked Twilio to assign an add-on and was told what came of
 	// it; open: since the object was last well, it was once not told.
 	answered, open bool
@@ -300,9 +302,27 @@ func (x *index) refused(key types.NamespacedName) bool {
 	return e != nil && e.answered && !e.open
 }
 
+// subject is what a 404 raises a doubt about.
+type subject uint8
+
+const (
+	aboutNumber subject = iota
+	aboutAddOn
+)
+
+// found records that Twilio knows the number: an earlier answer that it does not was a
+// stray one.
+func (x *index) found(key types.NamespacedName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.entries[key]; e != nil && e.doubts == aboutNumber {
+		e.doubted = 0
+	}
+}
+
 // doubt records that Twilio answered 404 for something known to exist. True once
 // it did so before, at least spacing ago: then it is to be believed.
-func (x *index) doubt(key types.NamespacedName, spacing time.Duration) bool {
+func (x *index) doubt(key types.NamespacedName, about subject, spacing time.Duration) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.entries[key]
@@ -310,11 +330,20 @@ func (x *index) doubt(key types.NamespacedName, spacing time.Duration) bool {
 		return false
 	}
 	now := time.Since(x.started)
-	if e.doubted == 0 {
-		e.doubted = now
+	if e.doubted == 0 || e.doubts != about {
+		e.doubted, e.doubts = now, about
 		return false
 	}
 	return now-e.doubted >= spacing
+}
+
+// overtaken says whether the object that a pass works on is gone or has another spec by
+// now, as far as the cache knows.
+func (x *index) overtaken(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	e := x.entries[keyOf(a)]
+	return e == nil || e.object.UID != a.UID || e.object.Generation > a.Generation
 }
 
 // rivals lists the other objects that name the same number.

@@ -40,6 +40,7 @@ func (r *AssignmentReconciler) observe(ctx context.Context, cl *twilio.Client, a
 	} else if err != nil {
 		return nil, err
 	}
+	r.index.found(keyOf(a))
 	return seen, nil
 }
 
@@ -59,7 +60,7 @@ func (r *AssignmentReconciler) explainListNotFound(ctx context.Context, cl *twil
 
 // numberNotFound halts the pass: at first to ask again, then for good.
 func (r *AssignmentReconciler) numberNotFound(a *v1alpha1.PhoneNumberAddOnAssignment) error {
-	if !r.index.doubt(keyOf(a), confirmAfter) {
+	if !r.index.doubt(keyOf(a), aboutNumber, confirmAfter) {
 		return &halt{reason: v1alpha1.ReasonProgressing, quiet: true, after: confirmAfter + time.Second/2,
 			message: "Twilio answered that it does not know the number; asking once more before believing it."}
 	}

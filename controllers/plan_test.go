@@ -282,6 +282,76 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A 404 is believed when it repeats, about the same thing, with nothing in between that
+// shows it for a stray one.
+func TestDoubt(t *testing.T) {
+	const spacing = time.Minute
+	about := func(what subject) func(*index, types.NamespacedName) bool {
+		return func(x *index, key types.NamespacedName) bool { return x.doubt(key, what, spacing) }
+	}
+	found := func(x *index, key types.NamespacedName) bool { x.found(key); return false }
+	cases := map[string]struct {
+		first, between func(*index, types.NamespacedName) bool
+		wait           time.Duration
+		want           bool
+	}{
+		"repeated":               {about(aboutNumber), nil, spacing, true},
+		"repeated too soon":      {about(aboutNumber), nil, spacing - 1, false},
+		"the first":              {nil, nil, spacing, false},
+		"of an add-on before":    {about(aboutAddOn), nil, spacing, false},
+		"found in between":       {about(aboutNumber), found, spacing, false},
+		"an add-on's in between": {about(aboutNumber), about(aboutAddOn), spacing, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x, a := newIndex(), &assignment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "line"}}
+				x.put(a)
+				time.Sleep(time.Second)
+				if c.first != nil {
+					c.first(x, keyOf(a))
+				}
+				time.Sleep(c.wait)
+				if c.between != nil {
+					c.between(x, keyOf(a))
+				}
+				if got := x.doubt(keyOf(a), aboutNumber, spacing); got != c.want {
+					t.Errorf("the number is believed to be gone: %t, want %t", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// A pass is overtaken by what the cache shows of its object, and not by what it does not
+// show yet.
+func TestOvertaken(t *testing.T) {
+	object := func(uid types.UID, generation int64) *assignment {
+		return &assignment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "line", UID: uid, Generation: generation}}
+	}
+	cases := map[string]struct {
+		cached *assignment
+		want   bool
+	}{
+		"the same spec":  {object("uid", 2), false},
+		"edited":         {object("uid", 3), true},
+		"an older spec":  {object("uid", 1), false},
+		"another object": {object("new", 1), true},
+		"gone":           {nil, true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			x := newIndex()
+			if c.cached != nil {
+				x.put(c.cached)
+			}
+			if got := x.overtaken(object("uid", 2)); got != c.want {
+				t.Errorf("overtaken: %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
 // An object that is settled is due at its own phase after the first pass of the process,
 // however long the process stood by before that.
 func TestStandbyBeginsWithTheFirstPass(t *testing.T) {

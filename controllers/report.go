@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ import (
 // something happened, and says when to look again.
 func (r *AssignmentReconciler) report(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding, err error) (ctrl.Result, error) {
 	r.tellDone(a, f)
-	if f.released {
+	if f.released && asHalt(err) == nil {
 		return ctrl.Result{}, err
 	}
 	v := verdictOf(err)
@@ -40,7 +41,7 @@ func (r *AssignmentReconciler) report(ctx context.Context, a *v1alpha1.PhoneNumb
 	case v != nil:
 	case f.done.any():
 		v = halted(v1alpha1.ReasonProgressing, "Interrupted; the rest follows.")
-	case apierrors.IsConflict(err):
+	case apierrors.IsConflict(err), errors.Is(err, errOvertaken):
 		v = again()
 	default:
 		return ctrl.Result{}, err

@@ -143,6 +143,25 @@ func TestEditAppliesTheDifference(t *testing.T) {
 	})
 }
 
+// An edit stops what is left of a pass: nothing more is assigned for an object that was
+// suspended in the meantime, and what was assigned is known.
+func TestEditOvertakesAPass(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{
+		Operation: twiliosim.OpCreate, Number: pn, Kind: twiliosim.FaultHang, Delay: twiliosim.Duration(5 * time.Second), Processed: true, Count: 1,
+	}))
+	a := w.assignment("line", pn, []int{0, 1, 2})
+	w.awaitAssigned(pn, 0)
+	update(t, a, func(a *assignment) { a.Spec.Suspend = true })
+	awaitReason(t, a, v1alpha1.ReasonSuspended)
+	w.awaitAssigned(pn, 0)
+	if stateOf(a, w.addOns[0]) != v1alpha1.AddOnAssigned || a.Status.AddOns[0].Ownership != v1alpha1.OwnershipCreated {
+		t.Errorf("the add-ons are %+v", a.Status.AddOns)
+	}
+}
+
 func TestEmptyListRemovesEverything(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
