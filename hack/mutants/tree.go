@@ -87,7 +87,8 @@ func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding,
 		fmt.Sprintf("SEEDS=%d", o.seeds), fmt.Sprintf("STEPS=%d", o.step), fmt.Sprintf("FIRST_SEED=%d", o.first))
 	var output bytes.Buffer
 	soak.Dir, soak.Env = t.dir, append(os.Environ(), "SOAK_SHORTEN=0")
-	soak.Stdout, soak.Stderr = &output, io.MultiWriter(&output, os.Stderr)
+	told := io.MultiWriter(&output, os.Stderr)
+	soak.Stdout, soak.Stderr = told, told
 	ended := soak.Run()
 	return read(output.String(), ended)
 }

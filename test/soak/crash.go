@@ -14,6 +14,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
@@ -37,36 +38,84 @@ func crashes() []action {
 func makeKill(random *rand.Rand) (string, func(context.Context, *run) error) {
 	down := time.Duration(random.IntN(1500)) * time.Millisecond
 	return fmt.Sprintf("kill the manager (SIGKILL) and start it again after %s", down), func(_ context.Context, r *run) error {
-		r.crew.kill(down)
-		return nil
+		return r.crew.kill(down, func() error { return nil })
 	}
 }
 
+// change is what somebody does to an object while there is no manager.
+type change struct {
+	words  string
+	edit   func(*v1alpha1.PhoneNumberAddOnAssignment)
+	delete bool
+}
+
+var changes = []change{
+	{words: "nothing is changed"},
+	{words: "its list is emptied", edit: emptyList},
+	{words: "it is deleted", delete: true},
+	{words: "its list is emptied and it is deleted", edit: emptyList, delete: true},
+	{words: "its policy becomes Additive and its list is emptied", edit: func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+		emptyList(a)
+		a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive
+	}},
+	{words: "it is suspended", edit: func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.Suspend = true }},
+}
+
+func emptyList(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.AddOnSIDs = addOnSIDs(nil) }
+
+// apply makes the change to every object that names a number.
+func (c *change) apply(ctx context.Context, r *run, number string) error {
+	for _, s := range slots {
+		var a v1alpha1.PhoneNumberAddOnAssignment
+		if err := r.env.Client.Get(ctx, s.key, &a); client.IgnoreNotFound(err) != nil {
+			return err
+		} else if err != nil || !sameSID(string(a.Spec.PhoneNumberSID), number) {
+			continue
+		}
+		if c.edit != nil {
+			if err := edit(s, c.edit)(ctx, r); err != nil {
+				return err
+			}
+		}
+		if c.delete {
+			if err := r.delete(ctx, s.key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // makeKillAtWrite kills the manager at the worst moment: Twilio has done what it was asked,
-// and nobody has written it down.
+// and nobody has written it down. Before there is a manager again, somebody changes the
+// object that it was done for.
 func makeKillAtWrite(random *rand.Rand) (string, func(context.Context, *run) error) {
 	down, answered := time.Duration(random.IntN(1500))*time.Millisecond, random.IntN(2) == 0
 	words := "kill the manager (SIGKILL) at its next write to Twilio, before it has the answer"
 	if answered {
 		words = "kill the manager (SIGKILL) at its next write to Twilio, as it gets the answer"
 	}
-	return fmt.Sprintf("%s, and start it again after %s", words, down), func(_ context.Context, r *run) error {
-		written, killed := make(chan struct{}), make(chan struct{})
+	c := changes[random.IntN(len(changes))]
+	return fmt.Sprintf("%s, and start it again after %s; of the object that it wrote for, %s meanwhile", words, down, c.words), func(ctx context.Context, r *run) error {
+		written, killed := make(chan string, 1), make(chan struct{})
 		defer close(killed)
-		r.atWrite.Store(new(sync.OnceFunc(func() {
-			close(written)
-			if !answered {
-				<-killed
-			}
-		})))
+		var once sync.Once
+		r.atWrite.Store(new(func(number string) {
+			once.Do(func() {
+				written <- number
+				if !answered {
+					<-killed
+				}
+			})
+		}))
 		defer r.atWrite.Store(nil)
 		select {
-		case <-written:
+		case number := <-written:
 			r.count("kills at a write")
-			r.crew.kill(down)
+			return r.crew.kill(down, func() error { return c.apply(ctx, r, number) })
 		case <-time.After(3 * time.Second): // there may be nothing to write
+			return nil
 		}
-		return nil
 	}
 }
 
@@ -187,17 +236,20 @@ func (c *crew) replace(m *member) {
 	}
 }
 
-// kill ends the current manager at once, and starts another after a while.
-func (c *crew) kill(down time.Duration) {
+// kill ends the current manager at once, and starts another after a while, in which
+// something else happens.
+func (c *crew) kill(down time.Duration, meanwhile func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current.expected = true
 	_ = c.current.process.Kill()
 	c.count("kills")
 	c.mu.Unlock()
+	err := meanwhile()
 	time.Sleep(down)
 	c.mu.Lock()
 	c.start()
+	return err
 }
 
 // restart stops the current manager as a rollout does, and starts another.

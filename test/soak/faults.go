@@ -264,16 +264,17 @@ func (r *run) tap(next http.Handler) http.Handler {
 			_ = req.ParseForm() // the simulator reads the same form again
 			addOn = req.PostForm.Get("InstalledAddOnSid")
 		}
+		aboutNumber := len(parts) > 5 && parts[4] == "IncomingPhoneNumbers"
 		r.underWay(began, 1)
 		defer func() {
 			r.underWay(began, -1)
-			if len(parts) > 5 && parts[4] == "IncomingPhoneNumbers" {
+			if aboutNumber {
 				r.events.called(call{ID: w.Header().Get("Twilio-Request-Id"), Method: req.Method, Number: parts[5], Of: strings.Join(parts[6:], "/"), AddOn: addOn, At: began})
 			}
 		}()
 		next.ServeHTTP(w, req)
-		if do := r.atWrite.Load(); do != nil && req.Method != http.MethodGet {
-			(*do)()
+		if do := r.atWrite.Load(); do != nil && req.Method != http.MethodGet && aboutNumber {
+			(*do)(parts[5])
 		}
 	})
 }

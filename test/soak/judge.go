@@ -90,7 +90,7 @@ func (h *history) judgeRelease(l *life) []error {
 	var wrong []error
 	for addOn, by := range h.assignedAt(last.Number, l.Gone) {
 		behindOurBack := by.Actor == twiliosim.ActorConsole && by.Time.After(own)
-		if h.guarded(l, addOn, &by) && !behindOurBack && !h.wanted(l, last.Number, addOn, around, l.Gone) {
+		if h.guarded(l, addOn, &by) && h.recognizes(last, addOn) && !behindOurBack && !h.wanted(l, last.Number, addOn, around, l.Gone) {
 			wrong = append(wrong, wrongAt(l.Gone, "%s was let go, and left %s on %s", l.Key, short(addOn), short(last.Number)))
 		}
 	}
@@ -118,21 +118,36 @@ func (h *history) soleCreator(l *life, m *twiliosim.Mutation) bool {
 
 // holds says whether a version has on record that an add-on is there, and whose it is.
 func (v *version) holds(addOn string, ownership v1alpha1.AddOnOwnership) bool {
-	there := func(r v1alpha1.AddOnStatus) bool {
-		return r.State != v1alpha1.AddOnMissing && r.State != v1alpha1.AddOnRejected
-	}
-	return v.recordsWhere(addOn, ownership, there)
+	return v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool {
+		return r.Ownership == ownership && r.State != v1alpha1.AddOnMissing && r.State != v1alpha1.AddOnRejected
+	})
 }
 
 // records is holds, or that the add-on was intended to be there.
 func (v *version) records(addOn string, ownership v1alpha1.AddOnOwnership) bool {
-	return v.recordsWhere(addOn, ownership, func(v1alpha1.AddOnStatus) bool { return true })
+	return v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership == ownership })
 }
 
-func (v *version) recordsWhere(addOn string, ownership v1alpha1.AddOnOwnership, where func(v1alpha1.AddOnStatus) bool) bool {
+// recordsWhere says whether a version has a record of an add-on, by its SID or by that of
+// its assignment, for which something is true.
+func (v *version) recordsWhere(addOn string, where func(v1alpha1.AddOnStatus) bool) bool {
 	return slices.ContainsFunc(v.Records, func(r v1alpha1.AddOnStatus) bool {
-		return r.Ownership == ownership && where(r) && (sameSID(string(r.SID), addOn) || sameSID(string(r.AssignedSID), twiliosim.AssignmentSID(v.Number, addOn)))
+		return where(r) && (sameSID(string(r.SID), addOn) || v.isOf(r, addOn))
 	})
+}
+
+// isOf says whether a record names the SID that the assignment of an add-on has where
+// assignments have SIDs of their own.
+func (v *version) isOf(r v1alpha1.AddOnStatus, addOn string) bool {
+	sid := twiliosim.AssignmentSID(v.Number, addOn)
+	return sameSID(string(r.SID), sid) || sameSID(string(r.AssignedSID), sid)
+}
+
+// recognizes says whether an object can tell the assignment of an add-on from others. Where
+// assignments have SIDs of their own, who has none on record cannot: it never had Twilio's
+// answer, and may ask for it again only while the add-on is listed.
+func (h *history) recognizes(v *version, addOn string) bool {
+	return !h.OtherSIDs || v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return v.isOf(r, addOn) })
 }
 
 // wanted says whether another object that names the number listed an add-on in a window,
@@ -165,7 +180,7 @@ func (h *history) judgeLeft(l *life) []error {
 	var wrong []error
 	for addOn, by := range h.assignedAt(last.Number, forever) {
 		created := last.holds(addOn, v1alpha1.OwnershipCreated) || h.soleCreator(l, &by)
-		if !last.lists(addOn) && created {
+		if !last.lists(addOn) && created && h.recognizes(last, addOn) {
 			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
 		}
 	}

@@ -47,6 +47,8 @@ type history struct {
 	Checks   []check // by time
 	Calls    []call  // by time
 	Journal  []twiliosim.Mutation
+	// OtherSIDs: Twilio gives assignments SIDs of their own.
+	OtherSIDs bool
 }
 
 // life is an object from its creation to its end: one of the same name that follows is
@@ -477,11 +479,9 @@ func (l *life) everOwned(addOn string) bool {
 		if l.Versions[i].lists(addOn) {
 			return true
 		}
-		for _, r := range l.Versions[i].Records {
-			own := r.Ownership != "" || r.State == v1alpha1.AddOnUnassigning
-			if own && sameSID(string(r.SID), addOn) {
-				return true
-			}
+		own := func(r v1alpha1.AddOnStatus) bool { return r.Ownership != "" || r.State == v1alpha1.AddOnUnassigning }
+		if l.Versions[i].recordsWhere(addOn, own) {
+			return true
 		}
 	}
 	return false

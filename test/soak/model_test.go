@@ -76,6 +76,12 @@ func recorded(addOn string, ownership v1alpha1.AddOnOwnership) func(*version) {
 	}
 }
 
+func toBeRemoved(sid string) func(*version) {
+	return func(v *version) {
+		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(sid), State: v1alpha1.AddOnUnassigning}}
+	}
+}
+
 func unclaimed(v *version) { v.Finalizer = false }
 
 // scenario is a history in which a manager lives all the time, everybody is allowed, and
@@ -147,8 +153,10 @@ func TestJudgeWrite(t *testing.T) {
 		"additive, never asked by": {scenario([]life{owned("ns/a", always(additive))}, posted(xb), wrote(unassign, xb)), "is Additive"},
 		"deleted with Delete":      {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xa)), ""},
 		"deleted, a stranger's":    {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(unassign, xb)), "never its own"},
-		"deleted, assigns":         {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(assign, xa)), "being deleted"},
-		"deleted, handed over":     {scenario([]life{owned("ns/a", since(15, deleting)), owned("ns/b", always(unclaimed))}, wrote(unassign, xa)), "the next owner listed"},
+		"deleted, was to remove it": {scenario([]life{owned("ns/a", since(10, toBeRemoved(twiliosim.AssignmentSID(pn, xb))), since(15, deleting))},
+			wrote(unassign, xb)), ""},
+		"deleted, assigns":     {scenario([]life{owned("ns/a", since(15, deleting))}, wrote(assign, xa)), "being deleted"},
+		"deleted, handed over": {scenario([]life{owned("ns/a", since(15, deleting)), owned("ns/b", always(unclaimed))}, wrote(unassign, xa)), "the next owner listed"},
 		"deleted, the next one came too late to be known": {scenario([]life{
 			owned("ns/a", since(15, deleting)), owned("ns/b", always(unclaimed), func(l *life) { l.Versions[0].From = at(18.5) }),
 		}, wrote(unassign, xa)), ""},
@@ -207,18 +215,24 @@ func TestJudgeRelease(t *testing.T) {
 	created := func(v *version) {
 		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(xa), Ownership: v1alpha1.OwnershipCreated}}
 	}
+	otherSIDs := func(h *history) { h.OtherSIDs = true }
+	otherSID := func(v *version) {
+		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(xa), AssignedSID: v1alpha1.AddOnSID(twiliosim.AssignmentSID(pn, xa)), State: v1alpha1.AddOnAssigned}}
+	}
 	cases := map[string]struct {
 		h    *history
 		left bool
 	}{
-		"left":              {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa)), true},
-		"not its own":       {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xb)), false},
-		"added meanwhile":   {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(21, xa)), false},
-		"removed":           {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa), wrote(twiliosim.ChangeUnassign, xa)), false},
-		"Retain":            {scenario([]life{owned("ns/a", always(retain), since(15, deleting), let)}, console(1, xa)), false},
-		"suspended":         {scenario([]life{owned("ns/a", since(15, deleting), since(16, suspended), let)}, console(1, xa)), false},
-		"Additive, adopted": {scenario([]life{owned("ns/a", always(additive), since(15, deleting), let)}, console(1, xa)), false},
-		"Additive, created": {scenario([]life{owned("ns/a", always(additive), always(created), since(15, deleting), let)}, console(1, xa)), true},
+		"left":                 {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa)), true},
+		"not its own":          {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xb)), false},
+		"added meanwhile":      {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(21, xa)), false},
+		"removed":              {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa), wrote(twiliosim.ChangeUnassign, xa)), false},
+		"Retain":               {scenario([]life{owned("ns/a", always(retain), since(15, deleting), let)}, console(1, xa)), false},
+		"suspended":            {scenario([]life{owned("ns/a", since(15, deleting), since(16, suspended), let)}, console(1, xa)), false},
+		"Additive, adopted":    {scenario([]life{owned("ns/a", always(additive), since(15, deleting), let)}, console(1, xa)), false},
+		"Additive, created":    {scenario([]life{owned("ns/a", always(additive), always(created), since(15, deleting), let)}, console(1, xa)), true},
+		"never told its SID":   {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa), otherSIDs), false},
+		"its SID is on record": {scenario([]life{owned("ns/a", always(otherSID), since(15, deleting), let)}, console(1, xa), otherSIDs), true},
 		"by force": {scenario([]life{owned("ns/a", since(15, deleting), let, func(l *life) { l.Forced = at(21) })},
 			console(1, xa)), false},
 		"never claimed":                   {scenario([]life{owned("ns/a", always(unclaimed), let)}, console(1, xa)), false},

@@ -51,8 +51,8 @@ type run struct {
 	// apiFaults counts the faults of the API server; the last one set is the one that counts.
 	apiFaults atomic.Int64
 	chores    []chore
-	// atWrite is called when Twilio has processed a write, before it answers.
-	atWrite atomic.Pointer[func()]
+	// atWrite is called when Twilio has processed a write about a number, before it answers.
+	atWrite atomic.Pointer[func(number string)]
 	began   time.Time
 	// first is what the first manager used when it was ready.
 	first usage
@@ -329,7 +329,9 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 	out.violations = append(out.violations, leaks...)
 	r.crew.close()
 	journal := r.sim.Journal()
-	out.violations = append(out.violations, r.events.history(journal, r.proxy.Requests(), r.crew).judge()...)
+	h := r.events.history(journal, r.proxy.Requests(), r.crew)
+	h.OtherSIDs = r.plan.differentSIDs
+	out.violations = append(out.violations, h.judge()...)
 	for _, m := range journal {
 		if m.Actor == twiliosim.ActorAPI {
 			out.changes++
