@@ -92,12 +92,15 @@ func (c *Connections) open(ctx context.Context, account *v1alpha1.TwilioAccount)
 	if conn != nil && conn.uid == account.UID && conn.generation == account.Generation && conn.secret == version {
 		return conn, nil
 	}
-	conn, err = c.make(ctx, account)
+	made, err := c.make(ctx, account)
 	if err != nil {
 		return nil, err
 	}
-	c.byAccount[account.Name] = conn
-	return conn, nil
+	if conn != nil && conn.governor != made.governor {
+		conn.governor.RemoveCeiling(account.Name) // of the name's former account SID
+	}
+	c.byAccount[account.Name] = made
+	return made, nil
 }
 
 // secretVersion names the version of the account's Secret that the cache shows.

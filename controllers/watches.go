@@ -128,6 +128,7 @@ func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*as
 func (h assignmentEvents) Delete(_ context.Context, e event.TypedDeleteEvent[*assignment], _ requests) {
 	rivals := h.r.index.rivals(e.Object)
 	h.r.index.remove(keyOf(e.Object))
+	h.r.unrecorded.forget(e.Object.UID)
 	h.r.connections.Governors.Forget(keyOf(e.Object).String())
 	h.r.queue.add(normal, 0, rivals...)
 	h.r.touchAccount(e.Object)
