@@ -251,6 +251,17 @@ func TestIntent(t *testing.T) {
 	}
 }
 
+// What was intended is still on record when the first report is of something else.
+func TestIntentOutlivesTheFirstReport(t *testing.T) {
+	a := &assignment{ObjectMeta: metav1.ObjectMeta{UID: "uid", Annotations: map[string]string{v1alpha1.AnnotationAssigning: "uid XEa"}}}
+	a.Status.ObservedGeneration = -1
+	want := onRecord(a)
+	a.Status = statusFor(a, finding{}, halted(v1alpha1.ReasonCredentialsInvalid, "refused"), time.Unix(1, 0))
+	if diff := cmp.Diff(want, onRecord(a)); diff != "" || len(want) != 1 {
+		t.Errorf("on record (-before +after the report):\n%s", diff)
+	}
+}
+
 // What a process was refused each time it asked is not the object's own, whatever it had
 // intended; what it once was not told of may be.
 func TestRefused(t *testing.T) {

@@ -138,6 +138,9 @@ func ready(reason string) bool {
 // statusFor is the status that follows from the last one, what a pass found, and its verdict.
 func statusFor(a *v1alpha1.PhoneNumberAddOnAssignment, f finding, v *verdict, now time.Time) v1alpha1.PhoneNumberAddOnAssignmentStatus {
 	next := *a.Status.DeepCopy()
+	if first(a) {
+		next.AddOns = intended(a) // from here on status is what is on record
+	}
 	next.LastHandledReconcileAt = requestedAt(a)
 	if f.plan != nil || f.seen != nil {
 		next.AddOns = f.plan.reported()

@@ -99,7 +99,7 @@ var mutants = []mutant{
 	{
 		name: "list-believed", what: "what the object created is forgotten when a list does not show it yet",
 		file: "controllers/plan.go",
-		old:  "		if created && !desired && !there &&", replacement: "		if created && !desired && there &&",
+		old:  "		if created && !desired && !there &&", replacement: "		if created && !desired && !there && spec == nil &&",
 	},
 	{
 		name: "lost-answer", what: "an assignment whose answer was lost is not looked up, and taken for refused",
