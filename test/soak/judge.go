@@ -144,10 +144,10 @@ func (v *version) isOf(r v1alpha1.AddOnStatus, addOn string) bool {
 }
 
 // recognizes says whether an object can tell the assignment of an add-on from others. Where
-// assignments have SIDs of their own, who has none on record cannot: it never had Twilio's
-// answer, and may ask for it again only while the add-on is listed.
+// assignments have SIDs of their own, who has none on record as its own cannot: it never had
+// Twilio's answer, and may ask for it again only while the add-on is listed.
 func (h *history) recognizes(v *version, addOn string) bool {
-	return !h.OtherSIDs || v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return v.isOf(r, addOn) })
+	return !h.OtherSIDs || v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership != "" && v.isOf(r, addOn) })
 }
 
 // wanted says whether another object that names the number listed an add-on in a window,

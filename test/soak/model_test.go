@@ -217,7 +217,7 @@ func TestJudgeRelease(t *testing.T) {
 	}
 	otherSIDs := func(h *history) { h.OtherSIDs = true }
 	otherSID := func(v *version) {
-		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(xa), AssignedSID: v1alpha1.AddOnSID(twiliosim.AssignmentSID(pn, xa)), State: v1alpha1.AddOnAssigned}}
+		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(xa), AssignedSID: v1alpha1.AddOnSID(twiliosim.AssignmentSID(pn, xa)), State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipCreated}}
 	}
 	cases := map[string]struct {
 		h    *history
@@ -232,6 +232,7 @@ func TestJudgeRelease(t *testing.T) {
 		"Additive, adopted":    {scenario([]life{owned("ns/a", always(additive), since(15, deleting), let)}, console(1, xa)), false},
 		"Additive, created":    {scenario([]life{owned("ns/a", always(additive), always(created), since(15, deleting), let)}, console(1, xa)), true},
 		"never told its SID":   {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa), otherSIDs), false},
+		"seen, but not known":  {scenario([]life{owned("ns/a", always(toBeRemoved(twiliosim.AssignmentSID(pn, xa))), since(15, deleting), let)}, console(1, xa), otherSIDs), false},
 		"its SID is on record": {scenario([]life{owned("ns/a", always(otherSID), since(15, deleting), let)}, console(1, xa), otherSIDs), true},
 		"by force": {scenario([]life{owned("ns/a", since(15, deleting), let, func(l *life) { l.Forced = at(21) })},
 			console(1, xa)), false},
