@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -68,6 +69,9 @@ var slots = []slot{
 	newSlot(8, sites[1], 0),
 }
 
+// pairs are the slots that share a number.
+var pairs = [][2]slot{{slots[0], slots[5]}, {slots[6], slots[8]}}
+
 func newSlot(n int, s site, number int) slot {
 	return slot{key: types.NamespacedName{Namespace: teams[n%2], Name: fmt.Sprintf("line-%d", n)}, site: s, home: s.numbers[number]}
 }
@@ -99,6 +103,7 @@ func people() []action {
 		{"delete", 7, makeDelete},
 		{"force-delete", 2, makeForceDelete},
 		{"recreate", 2, makeRecreate},
+		{"succession", 3, makeSuccession},
 		{"request", 2, makeRequest},
 	}
 }
@@ -256,6 +261,35 @@ func makeRecreate(random *rand.Rand) (string, func(context.Context, *run) error)
 			return err
 		}
 		return r.create(ctx, a)
+	}
+}
+
+// makeSuccession has one object wait for the number of another, for the same add-ons, and
+// then deletes the owner: what both want is to stay on the number.
+func makeSuccession(random *rand.Rand) (string, func(context.Context, *run) error) {
+	pair := pairs[random.IntN(len(pairs))]
+	if random.IntN(2) == 0 {
+		pair[0], pair[1] = pair[1], pair[0]
+	}
+	next := newObject(random, pair[1])
+	next.Spec.PhoneNumberSID = v1alpha1.PhoneNumberSID(pair[0].home)
+	words := fmt.Sprintf("create %s: %s; when it waits for the number, or after 2s, delete %s", pair[1].key, describeSpec(next), pair[0].key)
+	return words, func(ctx context.Context, r *run) error {
+		if err := r.create(ctx, next); err != nil {
+			return err
+		}
+		_ = testenv.Wait(ctx, 2*time.Second, "it waits", func() error { // under faults it may never
+			var a v1alpha1.PhoneNumberAddOnAssignment
+			if err := r.env.Client.Get(ctx, pair[1].key, &a); err != nil {
+				return err
+			}
+			if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != v1alpha1.ReasonPhoneNumberConflict {
+				return errors.New("it does not wait")
+			}
+			return nil
+		})
+		time.Sleep(lag) // what the model grants an event before it holds a manager to it
+		return r.delete(ctx, pair[0].key)
 	}
 }
 
