@@ -104,6 +104,7 @@ func people() []action {
 		{"force-delete", 2, makeForceDelete},
 		{"recreate", 2, makeRecreate},
 		{"succession", 3, makeSuccession},
+		{"second-thoughts", 3, makeSecondThoughts},
 		{"request", 2, makeRequest},
 	}
 }
@@ -290,6 +291,39 @@ func makeSuccession(random *rand.Rand) (string, func(context.Context, *run) erro
 		})
 		time.Sleep(lag) // what the model grants an event before it holds a manager to it
 		return r.delete(ctx, pair[0].key)
+	}
+}
+
+// makeSecondThoughts has an Additive object list one more add-on, and no more once it is
+// assigned, while Twilio shows writes to readers late: what the object created is to go,
+// though no list shows it yet.
+func makeSecondThoughts(random *rand.Rand) (string, func(context.Context, *run) error) {
+	s := anySlot(random)
+	addOn := v1alpha1.AddOnSID(s.site.addOns[random.IntN(len(s.site.addOns))])
+	words := fmt.Sprintf("Twilio shows writes to readers a second late; edit %s: Additive, list %s too, and when it is assigned, or after 2s, no more", s.key, short(string(addOn)))
+	return words, func(ctx context.Context, r *run) error {
+		if err := r.sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.ReadLag = twiliosim.Duration(time.Second) }); err != nil {
+			return err
+		}
+		number := ""
+		without := func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+			a.Spec.AddOnSIDs = slices.DeleteFunc(a.Spec.AddOnSIDs, func(sid v1alpha1.AddOnSID) bool { return sid == addOn })
+		}
+		err := edit(s, func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+			without(a)
+			a.Spec.AddOnSIDs, a.Spec.ManagementPolicy = append(a.Spec.AddOnSIDs, addOn), v1alpha1.ManagementAdditive
+			number = string(a.Spec.PhoneNumberSID)
+		})(ctx, r)
+		if err != nil || number == "" {
+			return err
+		}
+		_ = testenv.Wait(ctx, 2*time.Second, "it is assigned", func() error { // under faults it may never be
+			if !slices.Contains(r.sim.Assigned(number), string(addOn)) {
+				return errors.New("it is not")
+			}
+			return nil
+		})
+		return edit(s, without)(ctx, r)
 	}
 }
 
