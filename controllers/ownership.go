@@ -36,7 +36,7 @@ type claimant struct {
 // then by namespace and name, of those whose account is not known to lack the number. Nil
 // if there is none.
 func ownerOf(claimants []claimant) *claimant {
-	claimants = slices.DeleteFunc(claimants, func(c claimant) bool { return c.absent })
+	claimants = slices.DeleteFunc(slices.Clone(claimants), func(c claimant) bool { return c.absent })
 	if len(claimants) == 0 {
 		return nil
 	}
@@ -49,6 +49,15 @@ func ownerOf(claimants []claimant) *claimant {
 		)
 	})
 	return &first
+}
+
+// mayAct says whether an object may act on a number that these claim: as its owner, or to
+// look for it. Who has not found the number goes on looking until somebody has; if it gave
+// way to one that does not look, as while suspended, the two would take turns at giving way.
+func mayAct(claims []claimant, key types.NamespacedName) bool {
+	owner := ownerOf(claims)
+	return owner == nil || owner.key == key ||
+		(!owner.incumbent && slices.ContainsFunc(claims, func(c claimant) bool { return c.key == key && c.absent }))
 }
 
 func falseFirst(a, b bool) int {
@@ -141,7 +150,7 @@ func (r *AssignmentReconciler) homeOf(ctx context.Context, a *v1alpha1.PhoneNumb
 }
 
 // checkOwner halts the pass of an object whose number another one owns. A number that
-// nobody's account is known to have is nobody's: each may look for it.
+// nobody is known to have found is nobody's: each may look for it.
 func (r *AssignmentReconciler) checkOwner(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
 	if !r.index.contested(a.Spec.PhoneNumberSID) {
 		return nil
@@ -150,10 +159,10 @@ func (r *AssignmentReconciler) checkOwner(ctx context.Context, a *v1alpha1.Phone
 	if err != nil {
 		return err
 	}
-	owner := ownerOf(claims)
-	if owner == nil || (owner.key.Name == a.Name && owner.key.Namespace == a.Namespace) {
+	if mayAct(claims, keyOf(a)) {
 		return nil
 	}
+	owner := ownerOf(claims)
 	return halted(v1alpha1.ReasonPhoneNumberConflict,
 		"The number %s is owned by %s %s/%s. Delete one of the two; on behalf of this one nothing is changed in Twilio.",
 		a.Spec.PhoneNumberSID, assignmentKind, owner.key.Namespace, owner.key.Name)

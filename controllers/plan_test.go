@@ -181,6 +181,24 @@ func TestOwnerOf(t *testing.T) {
 			}
 		})
 	}
+	absent := claimant{key: key("absent"), created: at(1), absent: true}
+	idle := claimant{key: key("idle"), created: at(2)}
+	holder := claimant{key: key("holder"), created: at(2), incumbent: true}
+	for name, c := range map[string]struct {
+		claims []claimant
+		want   bool
+	}{
+		"nobody has found it":               {[]claimant{absent}, true},
+		"nor has the other":                 {[]claimant{absent, idle}, true},
+		"somebody holds it":                 {[]claimant{absent, holder}, false},
+		"itself has not looked yet":         {[]claimant{{key: absent.key, created: at(3)}, idle}, false},
+		"it is the owner":                   {[]claimant{{key: absent.key, created: at(1)}, idle}, true},
+		"its account does not admit it now": {[]claimant{idle}, false},
+	} {
+		if got := mayAct(c.claims, absent.key); got != c.want {
+			t.Errorf("%s: may act: %t, want %t", name, got, c.want)
+		}
+	}
 	if ownerOf(nil) != nil {
 		t.Error("nobody claims the number, and somebody owns it")
 	}

@@ -549,6 +549,27 @@ func TestNumberThatNobodyHas(t *testing.T) {
 	w.awaitAssigned(pn, 0)
 }
 
+// Who has found that its account lacks the number does not give way to an object that is
+// suspended, and so never looks: the two would take turns.
+func TestNumberThatNobodyHasAndOneSuspended(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	looking := w.assignment("looking", pn, []int{0})
+	awaitReason(t, looking, v1alpha1.ReasonSynced)
+	idle := w.assignment("idle", pn, []int{1}, func(a *assignment) { a.Spec.Suspend = true })
+	awaitReason(t, idle, v1alpha1.ReasonSuspended)
+	twiliosim.Must(s.sim.ReleaseNumber(pn))
+	for range 3 {
+		request(t, looking)
+		awaitReason(t, looking, v1alpha1.ReasonPhoneNumberNotFound)
+	}
+	twiliosim.Must(s.sim.AddNumber(w.account, pn, fmt.Sprintf("+1416%07d", w.firstSeed)))
+	request(t, looking)
+	awaitReason(t, looking, v1alpha1.ReasonSynced)
+	w.awaitAssigned(pn, 0)
+}
+
 func TestOneRejectedAddOnHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
