@@ -84,9 +84,9 @@ func sayReady(c *metav1.Condition) string {
 func (s *scene) reasonFor(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	deleting := !a.DeletionTimestamp.IsZero()
 	alone := a.Spec.Suspend || a.Spec.ManagementPolicy == v1alpha1.ManagementObserve || a.Spec.DeletionPolicy == v1alpha1.DeletionRetain
-	owner := s.owner(string(a.Spec.PhoneNumberSID))
+	owned := s.ownedByAnother(a)
 	switch {
-	case deleting && (alone || (owner != nil && owner.UID != a.UID)):
+	case deleting && (alone || owned):
 		return gone
 	case deleting:
 		if s.obstacle(a) == "" {
@@ -99,7 +99,7 @@ func (s *scene) reasonFor(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	if reason := s.admission(a); reason != "" {
 		return reason
 	}
-	if owner != nil && owner.UID != a.UID {
+	if owned {
 		return v1alpha1.ReasonPhoneNumberConflict
 	}
 	if reason := s.obstacle(a); reason != "" {
@@ -141,25 +141,45 @@ func (s *scene) obstacle(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	return s.sites[a.Spec.AccountRef.Name].credential
 }
 
+// ownedByAnother says whether another object keeps this one from its number.
+func (s *scene) ownedByAnother(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	all, _ := s.claims(string(a.Spec.PhoneNumberSID))
+	others := slices.DeleteFunc(slices.Clone(all), func(c claim) bool { return c.life.UID == string(a.UID) })
+	if len(others) == len(all) { // it claims nothing
+		return winner(others) != nil
+	}
+	v := versionOf(a)
+	return !mayAct(claimOf(lifeOf(a), &v), others)
+}
+
 // owner is the object that owns a number; nil if none that names it is admitted, or the
 // account of none has it.
 func (s *scene) owner(number string) *v1alpha1.PhoneNumberAddOnAssignment {
-	var claims []claim
-	objects := map[string]*v1alpha1.PhoneNumberAddOnAssignment{}
+	claims, objects := s.claims(number)
+	if w := winner(claims); w != nil {
+		return objects[w.life.UID]
+	}
+	return nil
+}
+
+func lifeOf(a *v1alpha1.PhoneNumberAddOnAssignment) *life {
+	return &life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time}
+}
+
+// claims are the claims to a number of the objects that are admitted, and these by UID.
+func (s *scene) claims(number string) (claims []claim, objects map[string]*v1alpha1.PhoneNumberAddOnAssignment) {
+	objects = map[string]*v1alpha1.PhoneNumberAddOnAssignment{}
 	for i := range s.objects {
 		a := &s.objects[i]
 		v := versionOf(a)
 		if !sameSID(v.Number, number) || s.admission(a) != "" || (v.Deleting && !v.Finalizer) {
 			continue
 		}
-		l := &life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time}
+		l := lifeOf(a)
 		objects[l.UID] = a
 		claims = append(claims, claimOf(l, &v))
 	}
-	if w := winner(claims); w != nil {
-		return objects[w.life.UID]
-	}
-	return nil
+	return claims, objects
 }
 
 // checkConditions checks that the conditions agree with the reason and with each other.

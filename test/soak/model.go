@@ -254,13 +254,27 @@ func (h *history) winners(number string, from, until time.Time) map[string]bool 
 	return all
 }
 
-// looked says whether an object was, at some time of a window, one of several that looked
-// for a number which nobody's account was known to have: who finds it may claim it.
-func (h *history) looked(l *life, number string, from, until time.Time) bool {
-	return slices.ContainsFunc(h.moments(number, from, until), func(t time.Time) bool {
-		claims := h.claimsAt(number, t)
-		return winner(claims) == nil && slices.ContainsFunc(claims, func(c claim) bool { return c.life.UID == l.UID })
+// mayHaveActed says whether an object may, at some time of a window, have owned a number or
+// looked for it, in the view of a manager that has seen the object and may not have seen
+// yet, on a watch of their own, what became of its account and namespace.
+func (h *history) mayHaveActed(l *life, number string, from, until time.Time) bool {
+	moments := h.moments(number, from, until)
+	return slices.ContainsFunc(moments, func(t time.Time) bool {
+		v := l.at(t)
+		if v == nil || !sameSID(v.Number, number) || (v.Deleting && !v.Finalizer) ||
+			!slices.ContainsFunc(moments, func(t time.Time) bool { return h.admitted(l, v, t) }) {
+			return false
+		}
+		others := slices.DeleteFunc(h.claimsAt(number, t), func(c claim) bool { return c.life.UID == l.UID })
+		return mayAct(claimOf(l, v), others)
 	})
+}
+
+// mayAct says whether a claim lets its object act beside others: as the owner of the number,
+// or because it has looked for it in vain, and nobody else has found it.
+func mayAct(c claim, others []claim) bool {
+	w := winner(append(others, c))
+	return w == nil || w.life.UID == c.life.UID || (c.absent && !w.incumbent)
 }
 
 // knowledge says how old what a manager knew of an object, and of what is around it, may
@@ -405,7 +419,7 @@ func (h *history) whyNot(l *life, number string, began time.Time, has right) str
 			break
 		}
 	}
-	if why == "" && !h.winners(number, around, began)[l.UID] && !h.looked(l, number, around, began) {
+	if why == "" && !h.mayHaveActed(l, number, around, began) {
 		why = "it did not own the number"
 	}
 	return why
@@ -441,7 +455,7 @@ func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 			return "it was being deleted with Retain"
 		case v.Deleting && h.handedOver(l, m):
 			return "it was being deleted, and the next owner listed the add-on"
-		case !v.Deleting && v.lists(m.AddOn):
+		case !v.Deleting && v.lists(m.AddOn) && h.recognizes(v, m.AddOn):
 			return "it listed the add-on"
 		case !v.Deleting && authoritative, h.created(l, v, m):
 			return ""
