@@ -16,7 +16,7 @@ import (
 // tell is a failed run in words: what happened, what was wrong, and how to see it again.
 func (o *outcome) tell() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "seed %d, %d of its %d steps:\n", o.plan.seed, len(o.plan.steps), o.plan.total)
+	fmt.Fprintf(&text, "seed %d, %d of its %d steps%s:\n", o.plan.seed, len(o.plan.steps), o.plan.total, o.plan.traits())
 	for _, note := range o.notes {
 		fmt.Fprintf(&text, "  %s\n", note)
 	}

@@ -351,16 +351,17 @@ func TestFixedSeeds(t *testing.T) {
 	for _, a := range slices.Concat(people(), world(), twilioFaults(), apiFaults(), crashes()) {
 		missing[a.kind] = true
 	}
-	calm, differentSIDs := false, false
+	var calm, differentSIDs, shortPages bool
 	for _, seed := range fixedSeeds {
 		p := newPlan(seed, fixedSteps)
-		calm, differentSIDs = calm || p.calm, differentSIDs || p.differentSIDs
+		calm, differentSIDs, shortPages = calm || p.calm, differentSIDs || p.differentSIDs, shortPages || p.shortPages
 		for i := range p.steps {
 			delete(missing, p.steps[i].kind)
 		}
 	}
-	if len(missing) > 0 || !calm || !differentSIDs {
-		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t", slices.Collect(maps.Keys(missing)), calm, differentSIDs)
+	if len(missing) > 0 || !calm || !differentSIDs || !shortPages {
+		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t, one has short pages: %t",
+			slices.Collect(maps.Keys(missing)), calm, differentSIDs, shortPages)
 	}
 }
 

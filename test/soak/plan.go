@@ -39,6 +39,8 @@ type plan struct {
 	total int
 	// differentSIDs: Twilio gives assignments SIDs of their own in this run.
 	differentSIDs bool
+	// shortPages: Twilio begins with pages of two, so that most listings have several.
+	shortPages bool
 	// calm: no manager is killed, so that growth can be seen over the whole run.
 	calm bool
 }
@@ -47,7 +49,7 @@ type plan struct {
 // something to go wrong.
 func newPlan(seed uint64, steps int) plan {
 	random := rand.New(rand.NewPCG(seed, 0x50a4))
-	p := plan{seed: seed, total: steps, differentSIDs: seed%5 == 3, calm: seed%4 == 0}
+	p := plan{seed: seed, total: steps, differentSIDs: seed%5 == 3, shortPages: seed%3 == 1, calm: seed%4 == 0}
 	all := slices.Concat(people(), world(), twilioFaults(), apiFaults())
 	if !p.calm {
 		all = append(all, crashes()...)
@@ -90,6 +92,18 @@ func (p plan) only(numbers []int) plan {
 	left := p
 	left.steps = slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return !slices.Contains(numbers, s.number) })
 	return left
+}
+
+// traits are what Twilio is like in the whole run, in words.
+func (p plan) traits() string {
+	words := ""
+	if p.differentSIDs {
+		words += "; assignments have SIDs of their own"
+	}
+	if p.shortPages {
+		words += "; lists begin with pages of 2"
+	}
+	return words
 }
 
 func (p plan) numbers() []int {

@@ -89,7 +89,7 @@ func (r *run) called(s *scene, before, after twiliosim.Calls, took time.Duration
 		settled, silent := s.settled(a), s.silent(number)
 		pages := 1
 		if size := r.sim.Behaviour().MaxPageSize; size > 0 {
-			pages = max(1, len(s.sites[a.Spec.AccountRef.Name].numbers[number])/size)
+			pages = max(1, (len(s.sites[a.Spec.AccountRef.Name].numbers[number])+size-1)/size)
 		}
 		if (settled && (lists < pages || lists > most*pages || all != lists)) || (silent && all > 0) {
 			wrong = append(wrong, fmt.Errorf("at rest %s (%s) was listed %d times in %s and called %d times in all",

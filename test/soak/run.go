@@ -165,6 +165,9 @@ func (r *run) setTwilio() error {
 		if r.plan.differentSIDs {
 			b.AssignmentSID = twiliosim.AssignmentSIDDifferent
 		}
+		if r.plan.shortPages {
+			b.MaxPageSize = 2
+		}
 	})
 	for i := range sites {
 		s := &sites[i]

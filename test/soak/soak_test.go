@@ -17,8 +17,8 @@ import (
 )
 
 // fixedSeeds are those of make test. Between them they have every kind of step; in one the
-// assignments have SIDs of their own, and in one nobody ends the manager. fixedSteps is how
-// many steps each has.
+// assignments have SIDs of their own, in one lists begin with short pages, and in one nobody
+// ends the manager. fixedSteps is how many steps each has.
 var fixedSeeds = []uint64{4, 17, 23, 30}
 
 const fixedSteps = 40
