@@ -71,6 +71,21 @@ func Assets(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
+// ControlPlane is one that serves the CRDs, to be started.
+func ControlPlane(ctx context.Context) (*envtest.Environment, error) {
+	assets, err := Assets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &envtest.Environment{
+		BinaryAssetsDirectory:    assets,
+		CRDDirectoryPaths:        []string{filepath.Join(Root(), "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: startTimeout,
+		ControlPlaneStopTimeout:  startTimeout,
+	}, nil
+}
+
 // Env is a running control plane with the CRDs, the operator's namespace and its RBAC.
 type Env struct {
 	// Config and Client act as an administrator.
@@ -88,7 +103,7 @@ type Env struct {
 
 // Start starts a control plane, configured further before it starts. Close it.
 func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (*Env, error) {
-	assets, err := Assets(ctx)
+	control, err := ControlPlane(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,13 +111,7 @@ func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (
 	if err != nil {
 		return nil, err
 	}
-	e := &Env{Dir: dir, control: &envtest.Environment{
-		BinaryAssetsDirectory:    assets,
-		CRDDirectoryPaths:        []string{filepath.Join(Root(), "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: startTimeout,
-		ControlPlaneStopTimeout:  startTimeout,
-	}}
+	e := &Env{Dir: dir, control: control}
 	if err := e.keepCertificates(); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

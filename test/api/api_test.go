@@ -8,17 +8,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -26,33 +23,22 @@ import (
 
 var cl client.Client
 
-func TestMain(m *testing.M) {
-	assets, err := testenv.Assets(context.Background())
+func TestMain(m *testing.M) { testenv.Exit(run(m)) }
+
+func run(m *testing.M) (code int, err error) {
+	env, err := testenv.ControlPlane(context.Background())
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1, err
 	}
-	env := &envtest.Environment{
-		BinaryAssetsDirectory:    assets,
-		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: 2 * time.Minute,
+	config, err := env.Start()
+	if err != nil {
+		return 1, fmt.Errorf("starting the control plane: %w", err)
 	}
-	cfg, err := env.Start()
-	if err == nil {
-		cl, err = client.New(cfg, client.Options{FieldValidation: "Strict"})
+	defer func() { err = errors.Join(err, env.Stop()) }()
+	if cl, err = client.New(config, client.Options{FieldValidation: "Strict"}); err != nil {
+		return 1, err
 	}
-	code := 1
-	if err == nil {
-		code = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, "starting the control plane:", err)
-	}
-	if err := env.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stopping the control plane:", err)
-		code = 1
-	}
-	os.Exit(code)
+	return m.Run(), nil
 }
 
 const (

@@ -45,33 +45,15 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	if err := testenv.Build(ctx); err != nil {
-		return 1, err
-	}
-	if env, err = testenv.Start(ctx); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, env.Close()) }()
-	controllers, err := env.StartControllerManager(ctx)
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, controllers.Kill()) }()
-	if sim, err = env.StartSimulator(ctx); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, sim.Stop()) }()
-	return m.Run(), nil
+	testenv.Exit(testenv.Within(context.Background(), func(e *testenv.Env, s *testenv.Simulator) (code int, err error) {
+		env, sim = e, s
+		controllers, err := env.StartControllerManager(context.Background())
+		if err != nil {
+			return 1, err
+		}
+		defer func() { err = errors.Join(err, controllers.Kill()) }()
+		return m.Run(), nil
+	}))
 }
 
 // startManager starts a manager that is stopped after the test and its subtests.

@@ -46,31 +46,13 @@ var (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	if err := testenv.Build(ctx); err != nil {
-		return 1, err
-	}
-	if env, err = testenv.Start(ctx); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, env.Close()) }()
-	if sim, err = env.StartSimulator(ctx); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, sim.Stop()) }()
-	if err := setTheScene(ctx); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	testenv.Exit(testenv.Within(context.Background(), func(e *testenv.Env, s *testenv.Simulator) (int, error) {
+		env, sim = e, s
+		if err := setTheScene(context.Background()); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	}))
 }
 
 func setTheScene(ctx context.Context) error {

@@ -23,7 +23,8 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
 const (
@@ -40,16 +41,15 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	testenv.Exit(runSuite(m))
 }
 
 func runSuite(m *testing.M) (code int, err error) {
-	env := &envtest.Environment{ControlPlaneStartTimeout: 2 * time.Minute}
+	env, err := testenv.ControlPlane(context.Background())
+	if err != nil {
+		return 1, err
+	}
+	env.CRDDirectoryPaths = nil // they are installed as everything else is
 	config, err := env.Start()
 	if err != nil {
 		return 1, fmt.Errorf("starting the control plane: %w", err)

@@ -45,32 +45,14 @@ var (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	if err := testenv.Build(ctx); err != nil {
-		return 1, err
-	}
-	if env, err = testenv.Start(ctx, audited); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, env.Close()) }()
-	if sim, err = env.StartSimulator(ctx); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, sim.Stop()) }()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: stranger, Namespace: testenv.Namespace}}
-	if err := env.Client.Create(ctx, account); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	testenv.Exit(testenv.Within(context.Background(), func(e *testenv.Env, s *testenv.Simulator) (int, error) {
+		env, sim = e, s
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: stranger, Namespace: testenv.Namespace}}
+		if err := env.Client.Create(context.Background(), account); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	}, audited))
 }
 
 // auditLog is where the API server writes what the manager asks of it.
