@@ -35,6 +35,7 @@ func (h *history) judge() []error {
 	}
 	for i := range h.Lives {
 		wrong = append(wrong, h.judgeRelease(&h.Lives[i])...)
+		wrong = append(wrong, h.judgeRecords(&h.Lives[i])...)
 		wrong = append(wrong, h.judgeLeft(&h.Lives[i])...)
 	}
 	for i := range h.Accounts {
@@ -165,6 +166,37 @@ func (h *history) wanted(not *life, number, addOn string, from, until time.Time)
 		}
 	}
 	return false
+}
+
+// judgeRecords returns what an object had assigned itself and later took for somebody
+// else's. Under Additive that is never removed; it may come to nothing by the end, and is a
+// leak nevertheless.
+func (h *history) judgeRecords(l *life) []error {
+	if h.OtherSIDs {
+		return nil // what a record is of cannot be told
+	}
+	var wrong []error
+	for i := range l.Versions {
+		v := &l.Versions[i]
+		if i > 0 && slices.EqualFunc(l.Versions[i-1].Records, v.Records, sameRecord) {
+			continue
+		}
+		for addOn, by := range h.assignedAt(v.Number, v.From) {
+			if v.takesForForeign(addOn) && h.soleCreator(l, &by) {
+				wrong = append(wrong, wrongAt(v.From, "%s takes %s on %s for somebody else's, and had assigned it itself at %s", l.Key, short(addOn), short(v.Number), by.Time.Format(clock)))
+			}
+		}
+	}
+	return wrong
+}
+
+// takesForForeign says whether a version has on record that an add-on is there, and that it
+// was not the object that assigned it.
+func (v *version) takesForForeign(addOn string) bool {
+	return v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool {
+		there := r.State == v1alpha1.AddOnAssigned || r.State == v1alpha1.AddOnUnmanaged
+		return there && r.Ownership != v1alpha1.OwnershipCreated
+	})
 }
 
 // judgeLeft returns what an Additive object that is Synced at the end had created itself,

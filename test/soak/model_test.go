@@ -258,6 +258,36 @@ func TestJudgeRelease(t *testing.T) {
 	}
 }
 
+func TestJudgeRecords(t *testing.T) {
+	unmanaged := func(v *version) {
+		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(xa), State: v1alpha1.AddOnUnmanaged}}
+	}
+	missing := func(v *version) {
+		v.Records = []v1alpha1.AddOnStatus{{SID: v1alpha1.AddOnSID(xa), State: v1alpha1.AddOnMissing}}
+	}
+	assigned := wrote(twiliosim.ChangeAssign, xa)
+	cases := map[string]struct {
+		h     *history
+		wrong bool
+	}{
+		"created":                {scenario([]life{owned("ns/a", since(22, created(xa)))}, assigned), false},
+		"adopted, and its own":   {scenario([]life{owned("ns/a", since(22, adopted(xa)))}, assigned), true},
+		"unmanaged, and its own": {scenario([]life{owned("ns/a", since(22, unmanaged))}, assigned), true},
+		"not listed yet":         {scenario([]life{owned("ns/a", since(22, missing))}, assigned), false},
+		"adopted by now":         {scenario([]life{owned("ns/a", since(22, adopted(xa)))}, assigned, console(21.5, xa)), false},
+		"the console's":          {scenario([]life{owned("ns/a", since(22, adopted(xa)))}, console(1, xa)), false},
+		"assigned afterwards":    {scenario([]life{owned("ns/a", since(20.5, adopted(xa)))}, assigned), false},
+		"another object's":       {scenario([]life{owned("ns/a", always(unclaimed), since(22, adopted(xa))), owned("ns/b")}, assigned), false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if wrong := c.h.judgeRecords(&c.h.Lives[0]); (len(wrong) > 0) != c.wrong {
+				t.Errorf("said %v, want something: %t", wrong, c.wrong)
+			}
+		})
+	}
+}
+
 func TestJudgeAccount(t *testing.T) {
 	gone := func(h *history) { h.Accounts[0].Until = at(22) }
 	cases := map[string]struct {

@@ -250,10 +250,15 @@ func (r *run) count(what string) {
 // noted is for what may fail because there is nothing to do: the history says so.
 func (r *run) noted(err error) {
 	if err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.notes[len(r.notes)-1] += fmt.Sprintf("  (%v)", err)
+		r.remark(err.Error())
 	}
+}
+
+// remark adds to what the history says of the step under way.
+func (r *run) remark(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes[len(r.notes)-1] += "  (" + text + ")"
 }
 
 // later does something after a while, or when the faults stop, whichever comes first.
