@@ -74,17 +74,16 @@ func (r *AssignmentReconciler) assign(ctx context.Context, cl *twilio.Client, a 
 	number := string(a.Spec.PhoneNumberSID)
 	got, err := cl.AssignAddOn(ctx, number, string(it.SID))
 	if err == nil {
+		r.index.mayBeAssigned(keyOf(a), it.SID)
 		it.becameAssigned(&got, v1alpha1.OwnershipCreated)
 		done.assigned = append(done.assigned, got.SID)
 		logf.FromContext(ctx).Info("Assigned add-on", "number", number, "addOn", got.SID)
 		return nil
 	}
 	unknown := twilio.OutcomeUnknown(err) && !twilio.IsConflict(err)
-	// Of what an earlier process may have assigned, only that there is no such add-on tells
-	// that it has not.
-	r.index.asked(keyOf(a), twilio.IsNotFound(err) || (!unknown && it.Ownership != v1alpha1.OwnershipCreated))
 	if unknown {
 		// It may be there and be ours: whatever happens next, that must not be forgotten.
+		r.index.mayBeAssigned(keyOf(a), it.SID)
 		it.Ownership = v1alpha1.OwnershipCreated
 	}
 	switch {
@@ -124,8 +123,12 @@ func (r *AssignmentReconciler) settle(ctx context.Context, cl *twilio.Client, a 
 
 // refuse takes a refusal that may be a stray answer for final only once it has repeated.
 func (r *AssignmentReconciler) refuse(a *v1alpha1.PhoneNumberAddOnAssignment, it *item, cause error) {
-	if r.index.doubt(keyOf(a), aboutAddOn, confirmAfter) {
-		it.reject(cause)
+	if !r.index.doubt(keyOf(a), aboutAddOn, confirmAfter) {
+		return
+	}
+	it.reject(cause)
+	if twilio.IsNotFound(cause) {
+		r.index.neverAssigned(keyOf(a), it.SID) // by no earlier process either
 	}
 }
 

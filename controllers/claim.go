@@ -34,6 +34,16 @@ func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumbe
 		return err
 	}
 	intent := f.plan.intend(onRecord(a))
+	if err := r.persist(ctx, a, f, intent); err != nil {
+		return err
+	}
+	r.index.neverAssigned(keyOf(a), intent...)
+	return nil
+}
+
+// persist has the API server hold the finalizer and the intent, or say that the object is
+// current.
+func (r *AssignmentReconciler) persist(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding, intent []v1alpha1.AddOnSID) error {
 	claimed := controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign)
 	if !claimed {
 		if err := r.addFinalizer(ctx, a, intent); err != nil {
@@ -71,11 +81,15 @@ func (r *AssignmentReconciler) reserve(ctx context.Context, a *v1alpha1.PhoneNum
 
 // addFinalizer persists the finalizer, and with it the intent of an object that has no
 // status yet, which would take a write of its own.
-func (r *AssignmentReconciler) addFinalizer(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, intent []string) error {
+func (r *AssignmentReconciler) addFinalizer(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, intent []v1alpha1.AddOnSID) error {
 	base := a.DeepCopy()
 	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)
 	if len(intent) > 0 && first(a) {
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, string(a.UID)+" "+strings.Join(intent, " "))
+		words := string(a.UID)
+		for _, sid := range intent {
+			words += " " + string(sid)
+		}
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, words)
 	}
 	if err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 		r.index.release(a)
@@ -114,19 +128,17 @@ func (r *AssignmentReconciler) checkCurrent(ctx context.Context, a *v1alpha1.Pho
 }
 
 // recordOf is what is known of the object's add-ons: what is on record, or could not be
-// written there. Of what was intended and not done, this process knows if Twilio answered
-// each time that it was not done: then whatever is there by now is somebody else's.
+// written there. What was intended, and as this process knows was not done, is somebody
+// else's if it is there by now.
 func (r *AssignmentReconciler) recordOf(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
 	records, unwritten := r.unrecorded.recall(a.UID)
 	if !unwritten {
 		records = onRecord(a)
 	}
-	if !r.index.refused(keyOf(a)) {
-		return records
-	}
 	records = slices.Clone(records)
 	for i := range records {
-		if state := records[i].State; state == v1alpha1.AddOnMissing || state == v1alpha1.AddOnRejected {
+		intended := records[i].State == v1alpha1.AddOnMissing || records[i].State == v1alpha1.AddOnRejected
+		if intended && r.index.isUnassigned(keyOf(a), records[i].SID) {
 			records[i].Ownership = ""
 		}
 	}

@@ -44,9 +44,6 @@ type entry struct {
 	// failures counts the passes that failed in a row, for the back-off.
 	failures uint8
 	doubts   subject
-	// answered: this process has asked Twilio to assign an add-on and was told what came of
-	// it; open: since the object was last well, it was once not told.
-	answered, open bool
 }
 
 func (e *entry) number() number { return numberOf(e.object.Spec.PhoneNumberSID) }
@@ -71,7 +68,10 @@ type index struct {
 	// reserved is the object that this process last let claim a number, until the cache
 	// shows it as the incumbent.
 	reserved map[number]types.NamespacedName
-	accounts map[string]int
+	// unassigned are the add-ons that objects have on record as intended, and of which this
+	// process knows that they were never assigned for them, until the object is synced.
+	unassigned map[types.NamespacedName][]string
+	accounts   map[string]int
 	// checks are the periodic checks to come; sooner tells of one before all others.
 	checks checks
 	sooner chan struct{}
@@ -87,6 +87,8 @@ func newIndex() *index {
 		reserved: map[number]types.NamespacedName{},
 		accounts: map[string]int{},
 		sooner:   make(chan struct{}, 1),
+
+		unassigned: map[types.NamespacedName][]string{},
 	}
 }
 
@@ -96,7 +98,7 @@ func (x *index) put(a *v1alpha1.PhoneNumberAddOnAssignment) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.entries[key]
-	if e != nil && e.number() != numberOf(a.Spec.PhoneNumberSID) {
+	if e != nil && (e.object.UID != a.UID || e.number() != numberOf(a.Spec.PhoneNumberSID)) {
 		x.drop(key)
 		e = nil
 	}
@@ -129,6 +131,7 @@ func (x *index) drop(key types.NamespacedName) {
 		return
 	}
 	delete(x.entries, key)
+	delete(x.unassigned, key)
 	x.count(e.account(), -1)
 	x.dropClaim(e.number(), key)
 	e.due, e.object = 0, nil // it may be among the checks to come for a while
@@ -261,12 +264,16 @@ func (x *index) checkedAt(key types.NamespacedName) time.Time {
 	return x.started.Add(checked)
 }
 
-// succeeded records that a pass read the number and had nothing to complain of.
-func (x *index) succeeded(key types.NamespacedName) {
+// succeeded records that a pass read the number and had nothing to complain of; synced, that
+// nothing is intended any more.
+func (x *index) succeeded(key types.NamespacedName, synced bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e := x.entries[key]; e != nil {
-		e.checked, e.failures, e.doubted, e.open = time.Since(x.started), 0, 0, false
+		e.checked, e.failures, e.doubted = time.Since(x.started), 0, 0
+	}
+	if synced {
+		delete(x.unassigned, key)
 	}
 }
 
@@ -283,23 +290,37 @@ func (x *index) failed(key types.NamespacedName) int {
 	return int(before)
 }
 
-// asked records that Twilio was asked to assign an add-on and did not say that it had, and
-// whether it said that it had not.
-func (x *index) asked(key types.NamespacedName, refused bool) {
+// neverAssigned records that add-ons are known not to have been assigned for an object:
+// it has only now been put on record that they are to be, or Twilio knows no such add-on.
+func (x *index) neverAssigned(key types.NamespacedName, sids ...v1alpha1.AddOnSID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e := x.entries[key]; e != nil {
-		e.answered, e.open = true, e.open || !refused
+	if x.entries[key] == nil {
+		return
+	}
+	for _, sid := range sids {
+		if !slices.Contains(x.unassigned[key], fold(sid)) {
+			x.unassigned[key] = append(x.unassigned[key], fold(sid))
+		}
 	}
 }
 
-// refused says whether this process knows of whatever the object intended to assign and has
-// not on record as assigned that it did not assign it.
-func (x *index) refused(key types.NamespacedName) bool {
+// mayBeAssigned records that an add-on was assigned for an object, or that nobody can tell.
+func (x *index) mayBeAssigned(key types.NamespacedName, sid v1alpha1.AddOnSID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if left := slices.DeleteFunc(x.unassigned[key], func(other string) bool { return other == fold(sid) }); len(left) > 0 {
+		x.unassigned[key] = left
+	} else {
+		delete(x.unassigned, key)
+	}
+}
+
+// isUnassigned says whether an add-on is known not to have been assigned for an object.
+func (x *index) isUnassigned(key types.NamespacedName, sid v1alpha1.AddOnSID) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	e := x.entries[key]
-	return e != nil && e.answered && !e.open
+	return slices.Contains(x.unassigned[key], fold(sid))
 }
 
 // subject is what a 404 raises a doubt about.

@@ -214,7 +214,7 @@ func (i *item) describe(found *twilio.AssignedAddOn) {
 
 // intend marks what is about to be assigned as created by the object, and lists those
 // of which that is not on record yet.
-func (p plan) intend(onRecord []v1alpha1.AddOnStatus) (news []string) {
+func (p plan) intend(onRecord []v1alpha1.AddOnStatus) (news []v1alpha1.AddOnSID) {
 	records := recordsBySID(onRecord)
 	for i := range p {
 		it := &p[i]
@@ -223,7 +223,7 @@ func (p plan) intend(onRecord []v1alpha1.AddOnStatus) (news []string) {
 		}
 		it.intended = v1alpha1.OwnershipCreated
 		if record := records[fold(it.SID)]; record == nil || record.Ownership != it.intended {
-			news = append(news, string(it.SID))
+			news = append(news, it.SID)
 		}
 	}
 	return news

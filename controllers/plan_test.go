@@ -280,32 +280,44 @@ func TestIntentOutlivesTheFirstReport(t *testing.T) {
 	}
 }
 
-// What a process was refused each time it asked is not the object's own, whatever it had
-// intended; what it once was not told of may be.
-func TestRefused(t *testing.T) {
-	ask := func(refused ...bool) func(*index, types.NamespacedName) {
-		return func(x *index, key types.NamespacedName) {
-			for _, r := range refused {
-				x.asked(key, r)
-			}
-		}
-	}
+// What this process knows was never assigned for an object is somebody else's if it is
+// there by now; what it cannot know may be the object's own.
+func TestNeverAssigned(t *testing.T) {
+	const sid = v1alpha1.AddOnSID("XEa")
 	cases := map[string]struct {
 		happened func(*index, types.NamespacedName)
-		want     bool
+		want     v1alpha1.AddOnOwnership
 	}{
-		"not asked":                {ask(), false},
-		"refused":                  {ask(true, true), true},
-		"not told once":            {ask(true, false, true), false},
-		"not told, and well since": {func(x *index, key types.NamespacedName) { ask(true, false)(x, key); x.succeeded(key) }, true},
+		"an earlier process intended it": {func(*index, types.NamespacedName) {}, v1alpha1.OwnershipCreated},
+		"this one intended it":           {func(x *index, key types.NamespacedName) { x.neverAssigned(key, "XEb", sid) }, ""},
+		"this one intended another": {func(x *index, key types.NamespacedName) { x.neverAssigned(key, "XEb") },
+			v1alpha1.OwnershipCreated},
+		"an answer was lost": {func(x *index, key types.NamespacedName) {
+			x.neverAssigned(key, "XEb", sid)
+			x.mayBeAssigned(key, sid)
+		}, v1alpha1.OwnershipCreated},
+		"of another one": {func(x *index, key types.NamespacedName) {
+			x.neverAssigned(key, "XEb", sid)
+			x.mayBeAssigned(key, "XEb")
+		}, ""},
+		"well but for it": {func(x *index, key types.NamespacedName) { x.neverAssigned(key, sid); x.succeeded(key, false) }, ""},
+		"created anew": {func(x *index, key types.NamespacedName) {
+			x.neverAssigned(key, sid)
+			x.put(&assignment{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: "new"}})
+		}, v1alpha1.OwnershipCreated},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			x, a := newIndex(), &assignment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "line"}}
-			x.put(a)
-			c.happened(x, keyOf(a))
-			if got := x.refused(keyOf(a)); got != c.want {
-				t.Errorf("refused: %t, want %t", got, c.want)
+			r := &AssignmentReconciler{index: newIndex(), unrecorded: &unrecorded{}}
+			a := &assignment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "line"}}
+			a.Status.AddOns = []v1alpha1.AddOnStatus{{SID: sid, State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated}}
+			r.index.put(a)
+			c.happened(r.index, keyOf(a))
+			if got := r.recordOf(a)[0].Ownership; got != c.want || a.Status.AddOns[0].Ownership != v1alpha1.OwnershipCreated {
+				t.Errorf("its ownership is %q, want %q; on record is %q", got, c.want, a.Status.AddOns[0].Ownership)
+			}
+			if r.index.succeeded(keyOf(a), true); r.recordOf(a)[0].Ownership != v1alpha1.OwnershipCreated {
+				t.Error("it is still known when the object is synced")
 			}
 		})
 	}

@@ -151,7 +151,7 @@ func (r *AssignmentReconciler) nextVisit(a *v1alpha1.PhoneNumberAddOnAssignment,
 	key := keyOf(a)
 	if ready(v.reason) && v.reason != v1alpha1.ReasonSuspended {
 		if !v.quiet {
-			r.index.succeeded(key)
+			r.index.succeeded(key, v.reason == v1alpha1.ReasonSynced)
 		}
 		r.index.checkAt(key, nextPhase(a.UID, resyncInterval(f.account), r.index.checkedAt(key)))
 		return ctrl.Result{}
