@@ -22,6 +22,7 @@ func twilioFaults() []action {
 		{"twilio-fault", 34, makeTwilioFault},
 		{"twilio-switch", 5, makeSwitch},
 		{"twilio-clear", 1, makeClear},
+		{"number-outage", 2, makeNumberOutage},
 	}
 }
 
@@ -111,6 +112,32 @@ func describeFault(f twiliosim.Fault) string {
 		words = append(words, "Retry-After", f.RetryAfter)
 	}
 	return strings.Join(append(words, fmt.Sprintf("at most %d times", f.Count)), " ")
+}
+
+// outage is for how long everything about a number fails while nothing else happens, and
+// outageCalls how many calls about it that may cost: the back-off leaves time for three
+// tries, and a manager that begins in the meantime for as many.
+const (
+	outage      = 4 * time.Second
+	outageCalls = 10
+)
+
+func makeNumberOutage(random *rand.Rand) (string, func(context.Context, *run) error) {
+	number := anySlot(random).home
+	return fmt.Sprintf("Twilio: error-500 on whatever is about %s, for %s, in which nothing else happens", short(number), outage), func(_ context.Context, r *run) error {
+		if err := r.sim.AddFault(twiliosim.Fault{Kind: twiliosim.FaultError, Operation: twiliosim.OpAny, Number: number}); err != nil {
+			return err
+		}
+		faults := r.sim.Faults()
+		before, began := r.sim.Calls().Of(twiliosim.OpAny, number).Calls, time.Now()
+		time.Sleep(outage) // this is the time in which it may not be hammered, not a wait for something
+		calls := r.sim.Calls().Of(twiliosim.OpAny, number).Calls - before
+		r.sim.RemoveFault(faults[len(faults)-1].ID)
+		if calls > outageCalls {
+			r.found(wrongAt(began, "in an outage of %s there were %d calls about it, and %d are allowed", outage, calls, outageCalls))
+		}
+		return nil
+	}
 }
 
 func makeClear(*rand.Rand) (string, func(context.Context, *run) error) {

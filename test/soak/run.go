@@ -48,6 +48,7 @@ type run struct {
 	undo     []func()
 	notes    []string // what became of each step
 	started  []time.Time
+	wrong    []error // what was found during the steps
 	// apiFaults counts the faults of the API server; the last one set is the one that counts.
 	apiFaults atomic.Int64
 	chores    []chore
@@ -261,6 +262,13 @@ func (r *run) remark(text string) {
 	r.notes[len(r.notes)-1] += "  (" + text + ")"
 }
 
+// found is for what a step finds that must not be.
+func (r *run) found(wrong error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wrong = append(r.wrong, wrong)
+}
+
 // later does something after a while, or when the faults stop, whichever comes first.
 func (r *run) later(wait time.Duration, do func()) {
 	once := sync.OnceFunc(do)
@@ -316,7 +324,7 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 	if err := errors.Join(r.calmTwilio(), r.crew.settle(ctx)); err != nil {
 		return nil, err
 	}
-	out := &outcome{plan: r.plan}
+	out := &outcome{plan: r.plan, violations: r.wrong}
 	ready := usageOf(ctx, r.crew.current)
 	if ready.manager == r.first.manager {
 		ready = r.first // the same process over the whole run
