@@ -303,9 +303,9 @@ func checksOf(requests []testenv.APIRequest) []check {
 func managersOf(crew *crew, requests []testenv.APIRequest, everybody []span) []manager {
 	var all []manager
 	for _, m := range crew.members {
-		ended := m.ended
-		if ended.IsZero() {
-			ended = forever
+		ended := forever
+		if !m.ended.IsZero() {
+			ended = m.ended.Add(lag) // what it had sent before may still be under way
 		}
 		one := manager{Name: m.name, Alive: span{m.began, ended}, Behind: slices.Concat(everybody, m.pauses)}
 		one.Behind = append(one.Behind, gaps(m.name, requests)...)
