@@ -71,10 +71,13 @@ func run(ctx context.Context, o *options) error {
 		fmt.Fprintf(os.Stderr, "mutants: %d of %d: %s: %s\n", i+1, len(chosen), m.name, m.what)
 		began := time.Now()
 		found, err := t.hunt(ctx, m, o)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		if found == nil {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			missed = append(missed, fmt.Errorf("%s: %w", m.name, err))
+			found = &finding{says: "**not tried**"}
+		case found == nil:
 			missed = append(missed, fmt.Errorf("%s was not found in %d seeds of %d steps", m.name, o.seeds, o.step))
 			found = &finding{says: "**not found**"}
 		}

@@ -140,7 +140,7 @@ var mutants = []mutant{
 	{
 		name: "rotation-unseen", what: "a new credential in the Secret is not taken up",
 		file: "controllers/connect.go",
-		old:  " && conn.secret == version {", replacement: " {",
+		old:  " && conn.secret == version {", replacement: " && version != \"\" {",
 	},
 	{
 		name: "stalled-unsaid", what: "what somebody has to mend is not `Stalled`",
