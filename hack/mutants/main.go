@@ -39,7 +39,7 @@ type options struct {
 
 func (o *options) bind(flags *flag.FlagSet) {
 	flags.StringVar(&o.only, "only", "", "Plant only these, separated by commas.")
-	flags.IntVar(&o.seeds, "seeds", 10, "How many seeds to try for each at most.")
+	flags.IntVar(&o.seeds, "seeds", 20, "How many seeds to try for each at most.")
 	flags.IntVar(&o.first, "first-seed", 1, "The first of them.")
 	flags.IntVar(&o.step, "steps", 60, "How many steps each seed has.")
 }
