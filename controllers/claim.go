@@ -85,11 +85,11 @@ func (r *AssignmentReconciler) addFinalizer(ctx context.Context, a *v1alpha1.Pho
 	base := a.DeepCopy()
 	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)
 	if len(intent) > 0 && first(a) {
-		words := string(a.UID)
+		words := []string{string(a.UID)}
 		for _, sid := range intent {
-			words += " " + string(sid)
+			words = append(words, string(sid))
 		}
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, words)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, strings.Join(words, " "))
 	}
 	if err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 		r.index.release(a)
