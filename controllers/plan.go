@@ -129,15 +129,16 @@ func planExtras(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, records map[strin
 
 // planUnlisted plans what the object has on record as created by it, and neither desires nor
 // sees on the list. A list may be older than the assignment, and what is dropped from the
-// record could later not be told from what others did: so it is removed by name.
+// record could later not be told from what others did: so it is removed by name. That is so
+// of what was rejected, too, unless recordOf knows that it never came to be assigned.
 func planUnlisted(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, recorded []v1alpha1.AddOnStatus, listed []twilio.AssignedAddOn) plan {
 	var items plan
 	for _, record := range recorded {
 		it := item{AddOnStatus: record, action: actionUnassign}
-		it.State = v1alpha1.AddOnUnassigning
+		it.State, it.Message = v1alpha1.AddOnUnassigning, ""
 		desired := slices.ContainsFunc(spec.AddOnSIDs, func(sid v1alpha1.AddOnSID) bool { return fold(sid) == fold(record.SID) })
 		there := slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return fold(found.SID) == fold(it.assigned()) })
-		created := record.Ownership == v1alpha1.OwnershipCreated && record.State != v1alpha1.AddOnRejected
+		created := record.Ownership == v1alpha1.OwnershipCreated
 		if created && !desired && !there && mayRemove(spec.ManagementPolicy, record.Ownership) {
 			items = append(items, it)
 		}

@@ -95,6 +95,13 @@ func TestPlan(t *testing.T) {
 			recorded: []v1alpha1.AddOnStatus{created("XEa"), {SID: "XEb", State: v1alpha1.AddOnAssigned, Ownership: v1alpha1.OwnershipAdopted}},
 			want:     []step{{"XEa", "XEa", v1alpha1.AddOnUnassigning, v1alpha1.OwnershipCreated, actionUnassign}},
 		},
+		"rejected, and perhaps assigned since": {
+			reason: "an answer that was lost may have been that of an assignment", policy: additive,
+			recorded: []v1alpha1.AddOnStatus{
+				{SID: "XEa", State: v1alpha1.AddOnRejected, Ownership: v1alpha1.OwnershipCreated}, {SID: "XEb", State: v1alpha1.AddOnRejected},
+			},
+			want: []step{{"XEa", "XEa", v1alpha1.AddOnUnassigning, v1alpha1.OwnershipCreated, actionUnassign}},
+		},
 		"observing what is not on the list": {
 			reason: "nothing is done", policy: observe, recorded: []v1alpha1.AddOnStatus{created("XEa")},
 		},
