@@ -276,8 +276,11 @@ func TestJudgeRecords(t *testing.T) {
 		"not listed yet":         {scenario([]life{owned("ns/a", since(22, missing))}, assigned), false},
 		"adopted by now":         {scenario([]life{owned("ns/a", since(22, adopted(xa)))}, assigned, console(21.5, xa)), false},
 		"the console's":          {scenario([]life{owned("ns/a", since(22, adopted(xa)))}, console(1, xa)), false},
-		"assigned afterwards":    {scenario([]life{owned("ns/a", since(20.5, adopted(xa)))}, assigned), false},
-		"another object's":       {scenario([]life{owned("ns/a", always(unclaimed), since(22, adopted(xa))), owned("ns/b")}, assigned), false},
+		"removed just now": {scenario([]life{owned("ns/a", since(22, unmanaged))}, assigned, func(h *history) {
+			h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(22).Add(receipt), Actor: twiliosim.ActorAPI, Change: twiliosim.ChangeUnassign, Number: pn, AddOn: xa})
+		}), false},
+		"assigned afterwards": {scenario([]life{owned("ns/a", since(20.5, adopted(xa)))}, assigned), false},
+		"another object's":    {scenario([]life{owned("ns/a", always(unclaimed), since(22, adopted(xa))), owned("ns/b")}, assigned), false},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
