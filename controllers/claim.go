@@ -135,10 +135,16 @@ func (r *AssignmentReconciler) recordOf(a *v1alpha1.PhoneNumberAddOnAssignment) 
 	if !unwritten {
 		records = onRecord(a)
 	}
+	foreign := func(record v1alpha1.AddOnStatus) bool {
+		intended := record.State == v1alpha1.AddOnMissing || record.State == v1alpha1.AddOnRejected
+		return intended && r.index.isUnassigned(keyOf(a), record.SID)
+	}
+	if !slices.ContainsFunc(records, foreign) {
+		return records
+	}
 	records = slices.Clone(records)
 	for i := range records {
-		intended := records[i].State == v1alpha1.AddOnMissing || records[i].State == v1alpha1.AddOnRejected
-		if intended && r.index.isUnassigned(keyOf(a), records[i].SID) {
+		if foreign(records[i]) {
 			records[i].Ownership = ""
 		}
 	}

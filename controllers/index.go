@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
@@ -70,7 +71,7 @@ type index struct {
 	reserved map[number]types.NamespacedName
 	// unassigned are the add-ons that objects have on record as intended, and of which this
 	// process knows that they were never assigned for them, until the object is synced.
-	unassigned map[types.NamespacedName][]string
+	unassigned map[types.NamespacedName]sets.Set[string]
 	accounts   map[string]int
 	// checks are the periodic checks to come; sooner tells of one before all others.
 	checks checks
@@ -79,16 +80,15 @@ type index struct {
 
 func newIndex() *index {
 	return &index{
-		started:  time.Now(),
-		filled:   make(chan struct{}),
-		entries:  map[types.NamespacedName]*entry{},
-		numbers:  map[number]*entry{},
-		shared:   map[number][]types.NamespacedName{},
-		reserved: map[number]types.NamespacedName{},
-		accounts: map[string]int{},
-		sooner:   make(chan struct{}, 1),
-
-		unassigned: map[types.NamespacedName][]string{},
+		started:    time.Now(),
+		filled:     make(chan struct{}),
+		entries:    map[types.NamespacedName]*entry{},
+		numbers:    map[number]*entry{},
+		shared:     map[number][]types.NamespacedName{},
+		reserved:   map[number]types.NamespacedName{},
+		unassigned: map[types.NamespacedName]sets.Set[string]{},
+		accounts:   map[string]int{},
+		sooner:     make(chan struct{}, 1),
 	}
 }
 
@@ -293,15 +293,19 @@ func (x *index) failed(key types.NamespacedName) int {
 // neverAssigned records that add-ons are known not to have been assigned for an object:
 // it has only now been put on record that they are to be, or Twilio knows no such add-on.
 func (x *index) neverAssigned(key types.NamespacedName, sids ...v1alpha1.AddOnSID) {
+	if len(sids) == 0 {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.entries[key] == nil {
 		return
 	}
+	if x.unassigned[key] == nil {
+		x.unassigned[key] = sets.New[string]()
+	}
 	for _, sid := range sids {
-		if !slices.Contains(x.unassigned[key], fold(sid)) {
-			x.unassigned[key] = append(x.unassigned[key], fold(sid))
-		}
+		x.unassigned[key].Insert(fold(sid))
 	}
 }
 
@@ -309,18 +313,14 @@ func (x *index) neverAssigned(key types.NamespacedName, sids ...v1alpha1.AddOnSI
 func (x *index) mayBeAssigned(key types.NamespacedName, sid v1alpha1.AddOnSID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if left := slices.DeleteFunc(x.unassigned[key], func(other string) bool { return other == fold(sid) }); len(left) > 0 {
-		x.unassigned[key] = left
-	} else {
-		delete(x.unassigned, key)
-	}
+	x.unassigned[key].Delete(fold(sid))
 }
 
 // isUnassigned says whether an add-on is known not to have been assigned for an object.
 func (x *index) isUnassigned(key types.NamespacedName, sid v1alpha1.AddOnSID) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return slices.Contains(x.unassigned[key], fold(sid))
+	return x.unassigned[key].Has(fold(sid))
 }
 
 // subject is what a 404 raises a doubt about.

@@ -324,15 +324,14 @@ func (r *run) thinkTwice(ctx context.Context, s slot, first int) (bool, error) {
 	}
 	number := string(a.Spec.PhoneNumberSID)
 	there, all := r.sim.Assigned(number), s.site.addOns
-	addOn := ""
-	for i := range all {
-		if sid := all[(first+i)%len(all)]; addOn == "" && !slices.Contains(there, sid) && !slices.Contains(a.Spec.AddOnSIDs, v1alpha1.AddOnSID(sid)) {
-			addOn = sid
-		}
-	}
-	if addOn == "" || !a.DeletionTimestamp.IsZero() || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
+	all = slices.Concat(all[first%len(all):], all[:first%len(all)])
+	at := slices.IndexFunc(all, func(sid string) bool {
+		return !slices.Contains(there, sid) && !slices.Contains(a.Spec.AddOnSIDs, v1alpha1.AddOnSID(sid))
+	})
+	if at < 0 || !a.DeletionTimestamp.IsZero() || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
 		return false, nil
 	}
+	addOn := all[at]
 	r.remark(fmt.Sprintf("%s, %s", s.key, short(addOn)))
 	err := edit(s, func(a *v1alpha1.PhoneNumberAddOnAssignment) {
 		a.Spec.AddOnSIDs = append(a.Spec.AddOnSIDs, v1alpha1.AddOnSID(addOn))
