@@ -7,7 +7,7 @@ package v1alpha1
 // Reconciling and Stalled are abnormal-true: present only while they are True,
 // as kstatus expects.
 const (
-	// ConditionReady says whether the object is as its policy wants it.
+	// ConditionReady says whether the number is as the policy wants it.
 	ConditionReady = "Ready"
 	// ConditionInSync says whether Twilio matches the spec, whatever the
 	// policy allowed the operator to do about it.
@@ -73,15 +73,16 @@ const (
 )
 
 const (
-	// FinalizerUnassign guards what an assignment manages in Twilio.
+	// FinalizerUnassign keeps an assignment until its add-ons are removed from Twilio.
 	FinalizerUnassign = "addons.twilio-operator.dev/unassign"
-	// FinalizerInUse keeps a TwilioAccount while assignments refer to it.
+	// FinalizerInUse keeps a TwilioAccount, and the Secret with its credential, while
+	// assignments refer to the account.
 	FinalizerInUse = "addons.twilio-operator.dev/in-use"
 	// AnnotationAssigning is written by the operator together with FinalizerUnassign: the
-	// object's UID and the add-ons that it is about to assign, so that they are known for
-	// its own should the operator end before the first status.
+	// object's UID and the add-ons that it is about to assign. It is the record of them
+	// until the first status is written.
 	AnnotationAssigning = "addons.twilio-operator.dev/assigning"
-	// AnnotationReconcileRequestedAt asks for a pass now: any new value does.
-	// status.lastHandledReconcileAt echoes it when the pass was made.
+	// AnnotationReconcileRequestedAt triggers a reconcile when its value changes.
+	// status.lastHandledReconcileAt repeats the value afterwards.
 	AnnotationReconcileRequestedAt = "addons.twilio-operator.dev/reconcile-requested-at"
 )
