@@ -66,12 +66,16 @@ const (
 	// FaultNextPageElsewhere gives a next page on the host Location (default
 	// "https://elsewhere.invalid").
 	FaultNextPageElsewhere FaultKind = "next-page-elsewhere"
+	// FaultMissingNumber answers as if Fault.Number, which it requires, did not exist: every
+	// request about the number is answered 404 and changes nothing, and the account's list of
+	// numbers leaves the number out.
+	FaultMissingNumber FaultKind = "missing-number"
 )
 
 // spoilers are the kinds that need the real answer.
 var spoilers = []FaultKind{
 	FaultSlowBody, FaultTruncated, FaultCutBody, FaultOversized, FaultWrongNumber, FaultWrongSID,
-	FaultDuplicateItems, FaultNextPageSelf, FaultNextPageElsewhere,
+	FaultDuplicateItems, FaultNextPageSelf, FaultNextPageElsewhere, FaultMissingNumber,
 }
 
 var replacements = []FaultKind{
@@ -87,10 +91,13 @@ func FaultKinds() []FaultKind { return slices.Concat(replacements, spoilers) }
 type Fault struct {
 	// ID is given by the simulator.
 	ID int `json:"id,omitempty"`
-	// Operation, Account and Number choose requests; empty or "*" means all.
+	// Operation, Account, Number and AddOn choose requests; empty or "*" means all. AddOn is the
+	// SID of an installation: the one that a create names, or that the assignment in the path
+	// belongs to.
 	Operation Operation `json:"operation,omitempty"`
 	Account   string    `json:"account,omitempty"`
 	Number    string    `json:"number,omitempty"`
+	AddOn     string    `json:"addOn,omitempty"`
 	Kind      FaultKind `json:"kind"`
 	// Skip lets the first requests that match pass.
 	Skip int `json:"skip,omitempty"`
@@ -132,6 +139,8 @@ func (f Fault) validate() error {
 		return fmt.Errorf("fault: probability %v is not between 0 and 1", f.Probability)
 	case f.Skip < 0 || f.Count < 0 || f.Bytes < 0 || f.Delay < 0:
 		return fmt.Errorf("fault: a count, size or delay is negative")
+	case f.Kind == FaultMissingNumber && !IsSID("PN", f.Number):
+		return fmt.Errorf("fault: kind %q requires the SID of a number", f.Kind)
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("fault: status %d is no final one", f.Status)
 	}
@@ -143,14 +152,30 @@ func (f Fault) validate() error {
 	return nil
 }
 
-// matches reports whether the fault concerns a request.
+// matches reports whether the fault applies to a request.
 func (f Fault) matches(x *exchange) bool {
 	account := ""
 	if x.account != nil {
 		account = x.account.sid
 	}
 	return matchesAny(string(f.Operation), string(x.route.op)) &&
-		matchesAny(f.Account, account) && matchesAny(f.Number, x.route.number)
+		matchesAny(f.Account, account) && f.matchesNumber(x) && f.matchesAddOn(x)
+}
+
+// matchesNumber also accepts the list of numbers if the fault leaves a number out of it.
+func (f Fault) matchesNumber(x *exchange) bool {
+	return matchesAny(f.Number, x.route.number) ||
+		f.Kind == FaultMissingNumber && x.route.op == OpNumbers
+}
+
+// matchesAddOn compares the installation with the one that a request is about. The path of an
+// assignment has the assignment's SID, which [Behaviour].AssignmentSID may make a different one.
+func (f Fault) matchesAddOn(x *exchange) bool {
+	if x.route.op == OpCreate {
+		return matchesAny(f.AddOn, x.form.Get("InstalledAddOnSid"))
+	}
+	return matchesAny(f.AddOn, x.route.addOn) ||
+		x.route.number != "" && x.route.addOn == AssignmentSID(x.route.number, f.AddOn)
 }
 
 func matchesAny(want, got string) bool {

@@ -361,6 +361,8 @@ func TestFaultRefusesWhatMeansNothing(t *testing.T) {
 		{Kind: twiliosim.FaultError, Probability: 1.5},
 		{Kind: twiliosim.FaultError, Count: -1},
 		{Kind: twiliosim.FaultError, Status: 100},
+		{Kind: twiliosim.FaultMissingNumber},
+		{Kind: twiliosim.FaultMissingNumber, Number: "*"},
 		{Kind: twiliosim.FaultError, RetryAfter: "date+soon"},
 	} {
 		sim := newWorld(t)
@@ -379,7 +381,7 @@ func TestEveryKindHasAnEffect(t *testing.T) {
 			for _, faulty := range []bool{false, true} {
 				sim := newWorld(t)
 				twiliosim.Must(sim.Assign(pn, xe), sim.Assign(pn, xe2))
-				f := twiliosim.Fault{Kind: kind, Operation: twiliosim.OpFetch, Bytes: 1000, Delay: twiliosim.Duration(time.Millisecond)}
+				f := twiliosim.Fault{Kind: kind, Number: pn, Operation: twiliosim.OpFetch, Bytes: 1000, Delay: twiliosim.Duration(time.Millisecond)}
 				if faulty {
 					f.Operation = twiliosim.OpList
 				}

@@ -5,6 +5,7 @@ package twiliosim
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -79,6 +80,9 @@ func (x *exchange) fetchNumber(_ *account, n *number) answer {
 
 func (x *exchange) listNumbers(a *account, _ *number) answer {
 	all := a.sortedNumbers()
+	if x.fault.Kind == FaultMissingNumber {
+		all = slices.DeleteFunc(slices.Clone(all), x.isMissing)
+	}
 	q := x.r.URL.Query()
 	if q.Has("PhoneNumber") || q.Has("FriendlyName") {
 		all = filterNumbers(all, q.Get("PhoneNumber"), q.Get("FriendlyName"))

@@ -27,10 +27,15 @@ func (x *exchange) process() answer {
 		return handle(x, a, nil)
 	}
 	n := a.numbers[x.route.number]
-	if n == nil {
+	if n == nil || x.isMissing(n) {
 		return x.notFound()
 	}
 	return handle(x, a, n)
+}
+
+// isMissing reports whether a fault makes the request behave as if the number did not exist.
+func (x *exchange) isMissing(n *number) bool {
+	return x.fault.Kind == FaultMissingNumber && x.fault.Number == n.sid
 }
 
 // handlers has what each operation does. The number is nil where the path has none; otherwise it
