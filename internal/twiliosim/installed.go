@@ -82,7 +82,7 @@ func (x *exchange) fetchInstalled(a *account, _ *number) answer {
 	return answer{status: http.StatusOK, body: x.installedResource(i)}
 }
 
-// uninstall removes an installation, with its assignments if the behaviour says so.
+// uninstall removes an installation. Behaviour.Uninstall decides what happens if it is assigned.
 func (x *exchange) uninstall(a *account, _ *number) answer {
 	i := a.addOns[x.route.addOn]
 	if i == nil {
