@@ -73,10 +73,10 @@
 // # How to add a fault
 //
 // Declare the kind in fault.go and add it to replacements (it answers in place of Twilio) or to
-// distortions (it changes Twilio's own answer). Implement it in fail.go. A distortion of the
-// content, such as a page of a list, is applied where the content is made. Details such as a
-// status or a size go into existing fields of [Fault] where possible. Add a case to
-// fault_test.go; TestEveryKindHasAnEffect fails for a kind that does nothing.
+// distortions (it changes Twilio's own answer). Implement it in fail.go, or where the content is
+// made if it changes the content, like the faults of a page in paging.go. Reuse the fields of
+// [Fault] for details such as a status or a size. Add a case to fault_test.go.
+// TestEveryKindHasAnEffect fails for a kind that does nothing.
 //
 // # Time and concurrency
 //
