@@ -179,7 +179,7 @@ func (w *walkthrough) observe(ctx context.Context) error {
 }
 
 func (w *walkthrough) conflict(ctx context.Context) error {
-	title("5. A second object lists a number that already has an owner")
+	title("5. A second object names a number that already has an owner")
 	command("kubectl apply -f rival.yaml")
 	if err := w.applyTemplate(ctx, rival); err != nil {
 		return err
