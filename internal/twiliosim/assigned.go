@@ -61,7 +61,7 @@ func (x *exchange) createAssigned(a *account, n *number) answer {
 		}
 		return answer{status: http.StatusCreated, body: existing.resource(n)}
 	}
-	created := x.sim.assign(x.by(), n, addOn, x.behaviour.AssignmentSID, x.visibleFrom(time.Now()))
+	created := x.sim.assign(x.origin(), n, addOn, x.behaviour.AssignmentSID, x.visibleFrom(time.Now()))
 	return answer{status: http.StatusCreated, body: created.resource(n)}
 }
 
@@ -101,7 +101,7 @@ func (x *exchange) deleteAssigned(_ *account, n *number) answer {
 	if !ok {
 		return x.notFound()
 	}
-	a := x.sim.unassign(x.by(), n, at, "")
+	a := x.sim.unassign(x.origin(), n, at, "")
 	now := time.Now()
 	a.visibleFrom = x.visibleFrom(now)
 	n.keepVisible(a, now)

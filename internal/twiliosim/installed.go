@@ -91,7 +91,7 @@ func (x *exchange) uninstall(a *account, _ *number) answer {
 	if i.assigned > 0 && x.behaviour.Uninstall == UninstallRefuse {
 		return failure(http.StatusConflict, 20409, "The Add-on is assigned to a phone number")
 	}
-	x.sim.uninstall(x.by(), i)
+	x.sim.uninstall(x.origin(), i)
 	return answer{status: http.StatusNoContent}
 }
 

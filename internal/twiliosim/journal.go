@@ -62,20 +62,20 @@ type journal struct {
 	entries []Mutation
 }
 
-// by identifies who makes a change, and with which request.
-type by struct {
+// origin identifies who makes a change, and with which request.
+type origin struct {
 	actor     Actor
 	requestID string
 }
 
-var console = by{actor: ActorConsole}
+var console = origin{actor: ActorConsole}
 
 // add appends an entry. The caller holds the lock of the state that it changes, so that the order
 // of entries is the order of changes.
-func (j *journal) add(b by, m Mutation) {
+func (j *journal) add(o origin, m Mutation) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	m.Seq, m.Time, m.Actor, m.RequestID = int64(len(j.entries)+1), time.Now(), b.actor, b.requestID
+	m.Seq, m.Time, m.Actor, m.RequestID = int64(len(j.entries)+1), time.Now(), o.actor, o.requestID
 	j.entries = append(j.entries, m)
 }
 

@@ -142,7 +142,7 @@ func (x *exchange) buyNumber(a *account, _ *number) answer {
 	if err != nil {
 		return failure(http.StatusBadRequest, 21422, "PhoneNumber is not available")
 	}
-	x.sim.journal.add(x.by(), Mutation{Change: ChangeBuy, Account: a.sid, Number: n.sid})
+	x.sim.journal.add(x.origin(), Mutation{Change: ChangeBuy, Account: a.sid, Number: n.sid})
 	return answer{status: http.StatusCreated, body: n.resource()}
 }
 
@@ -163,11 +163,11 @@ func (x *exchange) updateNumber(a *account, n *number) answer {
 	if refusal := x.checkAccess(c, target); refusal != nil {
 		return *refusal
 	}
-	x.sim.move(x.by(), n, target)
+	x.sim.move(x.origin(), n, target)
 	return answer{status: http.StatusOK, body: n.resource()}
 }
 
 func (x *exchange) releaseNumber(_ *account, n *number) answer {
-	x.sim.release(x.by(), n)
+	x.sim.release(x.origin(), n)
 	return answer{status: http.StatusNoContent}
 }

@@ -60,8 +60,8 @@ var handlers = map[Operation]func(*exchange, *account, *number) answer{
 	OpInstalledExtension:  (*exchange).fetchInstalledExtension,
 }
 
-// by identifies this request in journal entries.
-func (x *exchange) by() by { return by{actor: ActorAPI, requestID: x.requestID} }
+// origin identifies this request in journal entries.
+func (x *exchange) origin() origin { return origin{actor: ActorAPI, requestID: x.requestID} }
 
 // visibleFrom returns when reads show a change that is made now.
 func (x *exchange) visibleFrom(now time.Time) time.Time {

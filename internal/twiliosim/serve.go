@@ -31,7 +31,7 @@ type exchange struct {
 	// account is the account whose limits and counts apply, or nil if there is none.
 	account  *account
 	inFlight int
-	entered  bool
+	admitted bool
 	count    *Count
 	done     bool
 
@@ -42,7 +42,7 @@ type exchange struct {
 func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 	x := s.begin(w, r)
 	defer x.finish(statusBroken)
-	if !x.enter() {
+	if !x.admit() {
 		x.send(x.throttled())
 		return
 	}
@@ -92,13 +92,14 @@ func (s *Sim) accountFor(x *exchange) *account {
 	return s.accounts[x.user]
 }
 
-func (x *exchange) enter() bool {
+// admit applies the limits of the account and reports whether the request may proceed.
+func (x *exchange) admit() bool {
 	if x.account == nil {
 		x.inFlight = 1
 		return true
 	}
-	x.inFlight, x.entered = x.account.traffic.enter(x.behaviour)
-	return x.entered
+	x.inFlight, x.admitted = x.account.traffic.enter(x.behaviour)
+	return x.admitted
 }
 
 // finish records the outcome and frees the slot of the request. Only the first call has an effect.
@@ -108,7 +109,7 @@ func (x *exchange) finish(status int) {
 		return
 	}
 	x.done = true
-	if x.entered {
+	if x.admitted {
 		x.account.traffic.leave()
 	}
 	x.sim.calls.answered(x.count, status)

@@ -41,17 +41,15 @@ type Sim struct {
 
 // New returns a simulator without accounts and with [DefaultBehaviour].
 func New(o Options) *Sim {
-	s := &Sim{options: o, random: newRandom(o.Seed)}
+	s := &Sim{
+		options: o, random: newRandom(o.Seed),
+		accounts: map[string]*account{}, keys: map[string]*apiKey{},
+		numbers: map[string]*number{}, addOns: map[string]*installation{},
+	}
 	s.faults.seed = o.Seed
 	s.requests.size = o.RequestLog
-	s.clear()
 	s.behaviour.Store(new(DefaultBehaviour()))
 	return s
-}
-
-func (s *Sim) clear() {
-	s.accounts, s.keys = map[string]*account{}, map[string]*apiKey{}
-	s.numbers, s.addOns = map[string]*number{}, map[string]*installation{}
 }
 
 // Handler serves both api.twilio.com and marketplace.twilio.com. Their paths do not overlap.

@@ -200,60 +200,60 @@ func (n *number) add(addOn *installation, form AssignmentSIDForm, visibleFrom ti
 }
 
 // assign adds an assignment and a journal entry.
-func (s *Sim) assign(who by, n *number, addOn *installation, form AssignmentSIDForm, visibleFrom time.Time) assignment {
+func (s *Sim) assign(by origin, n *number, addOn *installation, form AssignmentSIDForm, visibleFrom time.Time) assignment {
 	a := n.add(addOn, form, visibleFrom)
-	s.journal.add(who, Mutation{Change: ChangeAssign, Account: n.account.sid, Number: n.sid, AddOn: addOn.SID})
+	s.journal.add(by, Mutation{Change: ChangeAssign, Account: n.account.sid, Number: n.sid, AddOn: addOn.SID})
 	return a
 }
 
 // unassign is the only function that removes an assignment. It adds a journal entry.
-func (s *Sim) unassign(who by, n *number, at int, cause Change) assignment {
+func (s *Sim) unassign(by origin, n *number, at int, cause Change) assignment {
 	a := n.assigned[at]
 	n.assigned = slices.Delete(n.assigned, at, at+1)
 	a.addOn.assigned--
-	s.journal.add(who, Mutation{Change: ChangeUnassign, Account: n.account.sid, Number: n.sid,
+	s.journal.add(by, Mutation{Change: ChangeUnassign, Account: n.account.sid, Number: n.sid,
 		AddOn: a.addOn.SID, Cause: cause})
 	return a
 }
 
 // unassignAll removes every assignment of a number, also from reads that lag.
-func (s *Sim) unassignAll(who by, n *number, cause Change) {
+func (s *Sim) unassignAll(by origin, n *number, cause Change) {
 	for len(n.assigned) > 0 {
-		s.unassign(who, n, 0, cause)
+		s.unassign(by, n, 0, cause)
 	}
 	n.deleted = nil
 }
 
 // release removes a number and its assignments.
-func (s *Sim) release(who by, n *number) {
-	s.unassignAll(who, n, ChangeRelease)
+func (s *Sim) release(by origin, n *number) {
+	s.unassignAll(by, n, ChangeRelease)
 	n.account.remove(n)
 	delete(s.numbers, n.sid)
-	s.journal.add(who, Mutation{Change: ChangeRelease, Account: n.account.sid, Number: n.sid})
+	s.journal.add(by, Mutation{Change: ChangeRelease, Account: n.account.sid, Number: n.sid})
 }
 
 // move moves a number to another account and removes its assignments, because installations belong
 // to one account.
-func (s *Sim) move(who by, n *number, to *account) {
-	s.unassignAll(who, n, ChangeMove)
+func (s *Sim) move(by origin, n *number, to *account) {
+	s.unassignAll(by, n, ChangeMove)
 	from := n.account
 	from.remove(n)
 	to.add(n)
-	s.journal.add(who, Mutation{Change: ChangeMove, Account: from.sid, Number: n.sid, Detail: to.sid})
+	s.journal.add(by, Mutation{Change: ChangeMove, Account: from.sid, Number: n.sid, Detail: to.sid})
 }
 
 // uninstall removes an installation and its assignments.
-func (s *Sim) uninstall(who by, x *installation) {
+func (s *Sim) uninstall(by origin, x *installation) {
 	for _, n := range x.account.sortedNumbers() {
 		n.deleted = slices.DeleteFunc(n.deleted, func(a assignment) bool { return a.addOn == x })
 		at := slices.IndexFunc(n.assigned, func(a assignment) bool { return a.addOn == x })
 		if at >= 0 {
-			s.unassign(who, n, at, ChangeUninstall)
+			s.unassign(by, n, at, ChangeUninstall)
 		}
 	}
 	delete(x.account.addOns, x.SID)
 	delete(s.addOns, x.SID)
-	s.journal.add(who, Mutation{Change: ChangeUninstall, Account: x.account.sid, AddOn: x.SID})
+	s.journal.add(by, Mutation{Change: ChangeUninstall, Account: x.account.sid, AddOn: x.SID})
 }
 
 // effectiveStatus returns the account's own status or, if that is active, its parent's.
