@@ -32,9 +32,9 @@ func (w *world) swapAddOn(ctx context.Context, number int) (float64, error) {
 	if err := w.env.Client.Patch(ctx, a, client.RawPatch("application/merge-patch+json", patch)); err != nil {
 		return 0, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
+	waitCtx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
-	end, err := w.track.waitDone(waiting, a.Name, a.Generation)
+	end, err := w.track.waitDone(waitCtx, a.Name, a.Generation)
 	return end.Sub(start).Seconds() / (callsOfAnEdit * latency).Seconds(), err
 }
 
@@ -104,7 +104,7 @@ func (w *world) startSynced(ctx context.Context, objects int, resync time.Durati
 func editBusy(ctx context.Context, w *world) (outcome, error) {
 	objects, edits := pick(w.bench, 10_000, 1000), pick(w.bench, 200, 20)
 	// Twice as many objects are due as the limit allows to list.
-	resync := ideal(objects, latency, limit) / 2
+	resync := optimum(objects, latency, limit) / 2
 	if err := w.startSynced(ctx, objects, resync); err != nil {
 		return outcome{}, err
 	}

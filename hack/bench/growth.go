@@ -21,20 +21,20 @@ func growth(ctx context.Context, w *world) (outcome, error) {
 	w.stopTracker() // each size uses a world of its own
 	w.env.Environ = append(w.env.Environ, memoryLimit)
 	defer func() { w.env.Environ = nil }()
-	var at []footprint
+	var measured []footprint
 	for _, objects := range sizes {
 		s, err := w.measureSize(ctx, objects)
 		if err != nil {
 			return outcome{}, err
 		}
-		at = append(at, s)
+		measured = append(measured, s)
 		w.progress("%d objects: live heap %.1f MB, resident %.1f MB, peak %.1f MB, start-up %.2f s, one list %.2f s, idle CPU %.4f",
 			objects, s.live/1e6, s.resident/1e6, s.peak/1e6, s.startUp.Seconds(), s.list.Seconds(), s.cpu)
 	}
-	largest := at[len(at)-1]
-	for _, s := range at {
-		out.Figures = append(out.Figures, s.figures(at[0])...)
+	for _, s := range measured {
+		out.Figures = append(out.Figures, s.figures(measured[0])...)
 	}
+	largest := measured[len(measured)-1]
 	out.Figures = append(out.Figures, largest.totals()...)
 	return out, nil
 }
@@ -105,24 +105,24 @@ func (w *world) cpuUsage(ctx context.Context, over time.Duration) (float64, erro
 
 // figures returns the figures of one size. Heap per object is relative to the smallest size.
 func (s footprint) figures(smallest footprint) []figure {
-	at := thousands(s.objects) + " objects: "
+	prefix := thousands(s.objects) + " objects: "
 	all := []figure{
-		{Name: at + "resident memory after garbage collection", Value: s.resident / 1e6, Unit: " MB"},
-		ratio(at+"time from start to ready ÷ one list of all objects", s.startUp.Seconds()/s.list.Seconds()),
+		{Name: prefix + "resident memory after garbage collection", Value: s.resident / 1e6, Unit: " MB"},
+		ratio(prefix+"time from start to ready ÷ one list of all objects", s.startUp.Seconds()/s.list.Seconds()),
 	}
 	if more := s.objects - smallest.objects; more > 0 {
 		each := (s.live - smallest.live) / float64(more) / 1024
-		all = append(all, figure{Name: at + "live heap per object above " + thousands(smallest.objects), Value: each, Decimals: 2, Unit: " KiB"})
+		all = append(all, figure{Name: prefix + "live heap per object above " + thousands(smallest.objects), Value: each, Decimals: 2, Unit: " KiB"})
 	}
 	return all
 }
 
 // totals returns the figures of the largest size, which have goals.
 func (s footprint) totals() []figure {
-	at := thousands(s.objects) + " objects: "
+	prefix := thousands(s.objects) + " objects: "
 	return []figure{
-		figure{Name: at + "live heap ÷ objects", Value: s.live / 1024 / float64(s.objects), Decimals: 2, Unit: " KiB"}.withGoal("≤", 1.7),
-		figure{Name: at + "peak resident memory", Value: s.peak / 1e6, Unit: " MB"}.withGoal("≤", 300),
-		figure{Name: at + "idle CPU, of one core", Value: 100 * s.cpu, Decimals: 1, Unit: " %"}.withGoal("≤", 1),
+		figure{Name: prefix + "live heap ÷ objects", Value: s.live / 1024 / float64(s.objects), Decimals: 2, Unit: " KiB"}.withGoal("≤", 1.7),
+		figure{Name: prefix + "peak resident memory", Value: s.peak / 1e6, Unit: " MB"}.withGoal("≤", 300),
+		figure{Name: prefix + "idle CPU, of one core", Value: 100 * s.cpu, Decimals: 1, Unit: " %"}.withGoal("≤", 1),
 	}
 }

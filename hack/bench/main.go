@@ -24,7 +24,6 @@
 //     scenario measures goes through the API server. Only presets write to etcd directly.
 //   - It must not import the operator's own code beyond the API types. The expectation of
 //     when an object is due (schedule.go) is implemented independently.
-//   - It must not give a count a goal other than "=". Such a count could drift unnoticed.
 //
 // # Which file does what
 //
@@ -45,8 +44,8 @@
 // # How to add a scenario
 //
 // Write a function with the signature of [scenario].run. Prepare the state with
-// world.startVerified (new numbers) or world.startSynced (existing objects); both reset the
-// calls. Use pick for sizes, so that --quick stays at about two minutes in total. Return an
+// world.startVerified (numbers without objects) or world.startSynced (synced objects). Both
+// reset the calls. Use pick for sizes, so that --quick stays at about two minutes in total. Return an
 // outcome with figures from count (exact, on any machine) and ratio. Add the function to
 // scenarios, and run it: make bench ARGS=--scenario=NAME.
 package main

@@ -51,9 +51,9 @@ func (w *world) createPreset(ctx context.Context, account, count, limit int, res
 		return err
 	}
 	first := firstNumber(account)
-	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
+	waitCtx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
-	if _, err := w.track.waitDone(waiting, objectName(first), 1); err != nil {
+	if _, err := w.track.waitDone(waitCtx, objectName(first), 1); err != nil {
 		return err
 	}
 	if err := w.stop(); err != nil {

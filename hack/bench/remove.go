@@ -41,14 +41,14 @@ func remove(ctx context.Context, w *world) (outcome, error) {
 		return outcome{}, err
 	}
 	journal, err := w.sim.Admin.JournalAfter(ctx, 0)
-	optimum := ideal(calls, latency, limit)
+	shortest := optimum(calls, latency, limit)
 	return outcome{
 		Title: fmt.Sprintf("%s objects deleted, %d add-ons each, %s, limit %d", thousands(objects), addOnsPerNumber, latency, limit),
 		Figures: []figure{
 			count("calls ÷ minimum", float64(actual.Total.Calls)/float64(calls), 1, 2),
 			count("add-ons removed ÷ add-ons assigned", float64(len(journal))/float64(calls), 1, 2),
-			ratio("duration ÷ optimum", duration.Seconds()/optimum.Seconds()).withGoal("≤", 1.15),
-			ratio("time until the API server accepted the last DELETE ÷ optimum", accepted.Seconds()/optimum.Seconds()),
+			ratio("duration ÷ optimum", duration.Seconds()/shortest.Seconds()).withGoal("≤", 1.15),
+			ratio("time until the API server accepted the last DELETE ÷ optimum", accepted.Seconds()/shortest.Seconds()),
 		},
 	}, err
 }

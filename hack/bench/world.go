@@ -24,7 +24,7 @@ const (
 	authToken = "benchtoken"
 	namespace = "default" // of the objects
 
-	// waitTimeout limits a wait during which nothing changes.
+	// waitTimeout is how long a wait may take without any progress.
 	waitTimeout = 2 * time.Minute
 
 	// writeConcurrency is how many objects the bench writes at once.
@@ -42,7 +42,7 @@ type world struct {
 	stopTracker context.CancelFunc
 }
 
-// newWorld removes all objects from the API server and starts a simulator.
+// newWorld removes the objects of earlier scenarios and all events, and starts a simulator.
 func (b *bench) newWorld(ctx context.Context) (*world, error) {
 	ctx, stopTracker := context.WithCancel(ctx)
 	w := &world{bench: b, stopTracker: stopTracker}
