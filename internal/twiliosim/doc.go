@@ -31,7 +31,7 @@
 //     Twilio documents nothing, [Behaviour] has a switch. The tests in hack/openapi compare the
 //     answers with Twilio's published OpenAPI.
 //   - It must not change an assignment without a journal entry. Tests replay the journal to judge
-//     each write. Only methods that set up a world write no entry: Add…, Install…, Seed, Restore.
+//     each write. Only Seed and Restore, which set up a world, write no entry.
 //
 // # How to make Twilio misbehave
 //

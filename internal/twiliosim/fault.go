@@ -44,7 +44,7 @@ const (
 	FaultRedirect FaultKind = "redirect"
 )
 
-// Kinds that distort Twilio's own answer. The request is always processed.
+// Kinds that distort Twilio's own answer. The request is processed first.
 const (
 	// FaultSlowBody sends the body in pieces, spread over Delay (default one second).
 	FaultSlowBody FaultKind = "slow-body"
@@ -67,9 +67,10 @@ const (
 	// FaultNextPageElsewhere makes the link to the next page lead to the host Location (default
 	// "https://elsewhere.invalid").
 	FaultNextPageElsewhere FaultKind = "next-page-elsewhere"
-	// FaultMissingNumber answers as if Fault.Number, which it requires, did not exist: every
-	// request about the number is answered 404 and changes nothing, and the account's list of
-	// numbers leaves the number out.
+	// FaultMissingNumber processes the request as if Fault.Number did not exist. Every request
+	// about the number is answered 404 and changes nothing, and the account's list of numbers
+	// leaves the number out. Fault.Number is required. Fault.Operation can narrow the fault, for
+	// example to OpNumbers.
 	FaultMissingNumber FaultKind = "missing-number"
 )
 
