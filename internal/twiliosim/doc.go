@@ -61,7 +61,7 @@
 // The other files:
 //
 //	sim.go         Options, Sim
-//	world.go       the state, and the only functions that change it
+//	world.go       the state, and the only functions that change assignments
 //	console.go     methods that set up the world or act as the console
 //	snapshot.go    the state as data: Snapshot, Restore, Seed
 //	behaviour.go   switches
@@ -69,6 +69,7 @@
 //	calls.go       counts of requests; requestlog.go: the latest requests
 //	journal.go     changes in order
 //	admin.go       all of the above over HTTP; adminclient.go: its Go client
+//	sid.go         SIDs and Must; random.go: seeded randomness
 //
 // # How to add a fault
 //
