@@ -131,7 +131,7 @@ func TestOustedOwnerAnswersForItsAddOns(t *testing.T) {
 	rivals := map[string]func(*assignment){
 		"suspended": func(a *assignment) { a.Spec.Suspend = true },
 		"observe":   observe,
-		"additive":  func(a *assignment) { a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive; a.Spec.AddOnSIDs = nil },
+		"additive":  func(a *assignment) { a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive; a.Spec.AddOnSIDs = []v1alpha1.AddOnSID{} },
 	}
 	for name, change := range rivals {
 		t.Run(name, func(t *testing.T) {

@@ -204,10 +204,10 @@ func textOf(policy v1alpha1.ManagementPolicy, n tally, addOns []v1alpha1.AddOnSt
 	switch {
 	case policy == v1alpha1.ManagementObserve:
 		return v1alpha1.ReasonObserved, textObserved(addOns)
-	case n.missing+n.unassigning > 0 && n.rejected == 0:
-		return v1alpha1.ReasonProgressing, fmt.Sprintf("%s to assign, %s to unassign.", addOnCount(n.missing), addOnCount(n.unassigning))
-	case n.rejected > 0:
+	case n.missing == 0 && n.rejected > 0:
 		return v1alpha1.ReasonAddOnRejected, textRejected(addOns, n.unassigning)
+	case n.missing+n.unassigning > 0:
+		return v1alpha1.ReasonProgressing, fmt.Sprintf("%s to assign, %s to unassign.", addOnCount(n.missing), addOnCount(n.unassigning))
 	case n.assigned == 0:
 		message = "No add-on is listed."
 	case n.assigned == 1:
