@@ -119,7 +119,7 @@ func (p *pass) figuresDiffer(now *v1alpha1.RemovalsStatus, read *record, next *v
 	return now.Numbers != next.Numbers || now.Held != next.Held ||
 		!slices.Equal(now.Sample, next.Sample) ||
 		next.Hold != "" && (now.Limit != next.Limit || !now.HeldSince.Equal(next.HeldSince)) ||
-		p.shrunk(len(read.approved))
+		p.shrunk(len(read.approved)) || read.ahead(p.rules.allowedUntil(p.in.Now))
 }
 
 // shrunk reports whether approved numbers on record are done. Long lists are written anew

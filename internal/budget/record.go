@@ -135,6 +135,17 @@ func (r *record) expire(now time.Time, rules rules) {
 	r.heldSince = earlier(r.heldSince, now)
 }
 
+// ahead reports whether a time on record lies further ahead than a grant of now would. It
+// must be corrected there, or it would count for as long as the clock was set back.
+func (r *record) ahead(latest int64) bool {
+	for _, until := range r.counted {
+		if until > latest {
+			return true
+		}
+	}
+	return false
+}
+
 // raiseHighWater keeps the mark for one window after it was last reached.
 func (r *record) raiseHighWater(fleet int, now time.Time, rules rules) {
 	if fleet >= r.highWater || rules.expired(r.highWaterUntil, now) {

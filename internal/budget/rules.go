@@ -79,13 +79,12 @@ func (r rules) expiry(until int64) time.Time { return time.Unix(until, 0).Add(r.
 func (r rules) expired(until int64, at time.Time) bool { return !at.Before(r.expiry(until)) }
 
 func limitOf(b *v1alpha1.RemovalBudget, at time.Time, highWater int) int {
-	limit := 0
-	if count, percent := maxOf(b); percent >= 100 {
+	limit, percent := maxOf(b)
+	switch {
+	case percent >= 100:
 		return unlimited
-	} else if percent >= 0 {
+	case percent >= 0:
 		limit = highWater * percent / 100
-	} else {
-		limit = count
 	}
 	for i := range b.Exceptions {
 		if at.Before(b.Exceptions[i].Until.Time) {
@@ -95,7 +94,7 @@ func limitOf(b *v1alpha1.RemovalBudget, at time.Time, highWater int) int {
 	return max(limit, minOf(b))
 }
 
-// maxOf is maxNumbers: a count, or a percentage that is not negative.
+// maxOf is maxNumbers: a percentage, or a count and a negative percentage.
 func maxOf(b *v1alpha1.RemovalBudget) (count, percent int) {
 	if b.MaxNumbers == nil {
 		return 0, defaultPercent

@@ -121,7 +121,7 @@ func TestRefused(t *testing.T) {
 		"window too long":           {account, ac + "\n" + secret + "\nremovalBudget: {window: 25h}", []string{"spec.removalBudget.window", "between 1m and 24h"}},
 		"exception without reason":  {account, ac + "\n" + secret + "\nremovalBudget: {exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5}]}", []string{"spec.removalBudget.exceptions[0].reason", "Required"}},
 		"exception without end":     {account, ac + "\n" + secret + "\nremovalBudget: {exceptions: [{reason: CHG-123, maxNumbers: 5}]}", []string{"spec.removalBudget.exceptions[0].until", "Required"}},
-		"exception of a share":      {account, ac + "\n" + secret + "\nremovalBudget: {exceptions: [{until: '2026-11-26T00:00:00Z', reason: CHG-123, maxNumbers: 50%}]}", []string{"spec.removalBudget.exceptions[0].maxNumbers", "integer"}},
+		"exception of a share":      {account, ac + "\n" + secret + "\nremovalBudget: {exceptions: [{until: '2026-11-26T00:00:00Z', reason: CHG-123, maxNumbers: 50%}]}", []string{"spec.removalBudget.exceptions[0].maxNumbers", "string"}},
 		"selector without Selector": {account, ac + "\n" + secret + "\nallowedNamespaces: {from: All, selector: {}}", []string{"spec.allowedNamespaces", "from: Selector"}},
 		"Selector without selector": {account, ac + "\n" + secret + "\nallowedNamespaces: {from: Selector}", []string{"spec.allowedNamespaces", "from: Selector"}},
 	}
