@@ -18,6 +18,7 @@ type Metrics struct {
 	unassigned *prometheus.CounterVec
 	objects    *prometheus.Desc
 	ready      *prometheus.GaugeVec
+	held       *prometheus.GaugeVec
 	fleet      *fleet.Fleet
 }
 
@@ -39,6 +40,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Namespace: metricsNamespace, Name: "account_ready",
 			Help: "1 for a TwilioAccount that is Ready, otherwise 0, with the reason of the condition.",
 		}, []string{"account", "reason"}),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: metricsNamespace, Name: "removals_held",
+			Help: "Phone numbers whose removals are held, by TwilioAccount.",
+		}, []string{"account"}),
 	}
 	registry.MustRegister(m)
 	return m
@@ -49,6 +54,7 @@ func (m *Metrics) Describe(descs chan<- *prometheus.Desc) {
 	m.assigned.Describe(descs)
 	m.unassigned.Describe(descs)
 	m.ready.Describe(descs)
+	m.held.Describe(descs)
 	descs <- m.objects
 }
 
@@ -57,6 +63,7 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	m.assigned.Collect(metrics)
 	m.unassigned.Collect(metrics)
 	m.ready.Collect(metrics)
+	m.held.Collect(metrics)
 	if m.fleet == nil {
 		return
 	}
@@ -83,4 +90,9 @@ func (m *Metrics) accountIs(account, reason string, isReady bool) {
 // forgetAccount drops the series of a TwilioAccount that is gone.
 func (m *Metrics) forgetAccount(account string) {
 	m.ready.DeletePartialMatch(prometheus.Labels{"account": account})
+}
+
+// removalsHeld sets how many numbers of a TwilioAccount are held.
+func (m *Metrics) removalsHeld(account string, n int32) {
+	m.held.WithLabelValues(account).Set(float64(n))
 }
