@@ -80,7 +80,7 @@ func (r *accountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if err := r.Get(ctx, req.NamespacedName, &account); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.forget(req.Name)
-			return ctrl.Result{}, r.releaseSecrets(ctx)
+			return ctrl.Result{}, r.releaseSecrets(ctx, false)
 		}
 		return ctrl.Result{}, err
 	}
@@ -168,8 +168,12 @@ func (r *accountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAc
 // holdSecret keeps the Secret with the credential while assignments refer to the account:
 // their finalizers need it. Whatever is deleted first, the add-ons can be unassigned.
 func (r *accountReconciler) holdSecret(ctx context.Context, account *v1alpha1.TwilioAccount) error {
-	if r.fleet.Count(account.Name) == 0 {
-		return r.releaseSecrets(ctx)
+	terminating, err := r.namespaceTerminates(ctx)
+	if err != nil {
+		return err
+	}
+	if terminating || r.fleet.Count(account.Name) == 0 {
+		return r.releaseSecrets(ctx, terminating)
 	}
 	secret := secretMetadata()
 	if err := r.Get(ctx, r.connections.secretKey(account), secret); err != nil {
@@ -181,8 +185,19 @@ func (r *accountReconciler) holdSecret(ctx context.Context, account *v1alpha1.Tw
 	return r.editSecret(ctx, secret, controllerutil.AddFinalizer)
 }
 
-// releaseSecrets lets go of the Secrets that no account with assignments names.
-func (r *accountReconciler) releaseSecrets(ctx context.Context) error {
+// namespaceTerminates reports whether the operator's own namespace is being deleted. The
+// operator goes with it, so nobody could release a Secret there later.
+func (r *accountReconciler) namespaceTerminates(ctx context.Context) (bool, error) {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Get(ctx, client.ObjectKey{Name: r.connections.namespace}, namespace); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return !namespace.DeletionTimestamp.IsZero(), nil
+}
+
+// releaseSecrets lets go of the Secrets that no account with assignments names, or of all.
+func (r *accountReconciler) releaseSecrets(ctx context.Context, all bool) error {
 	secrets := &metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	if err := r.List(ctx, secrets, client.InNamespace(r.connections.namespace)); err != nil {
@@ -201,7 +216,7 @@ func (r *accountReconciler) releaseSecrets(ctx context.Context) error {
 		for _, account := range accounts {
 			inUse = inUse || r.fleet.Count(account) > 0
 		}
-		if inUse {
+		if inUse && !all {
 			continue
 		}
 		if err := r.editSecret(ctx, secret.DeepCopy(), controllerutil.RemoveFinalizer); err != nil {

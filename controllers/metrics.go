@@ -19,11 +19,12 @@ type Metrics struct {
 	objects    *prometheus.Desc
 	ready      *prometheus.GaugeVec
 	held       *prometheus.GaugeVec
+	build      *prometheus.GaugeVec
 	fleet      *fleet.Fleet
 }
 
-// NewMetrics builds the metrics and registers them.
-func NewMetrics(registry prometheus.Registerer) *Metrics {
+// NewMetrics builds the metrics and registers them. version is that of the manager.
+func NewMetrics(registry prometheus.Registerer, version string) *Metrics {
 	m := &Metrics{
 		assigned: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Name: "addons_assigned_total",
@@ -44,7 +45,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Namespace: metricsNamespace, Name: "removals_held",
 			Help: "Phone numbers whose removals are held, by TwilioAccount.",
 		}, []string{"account"}),
+		build: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: metricsNamespace, Name: "build_info",
+			Help: "1, with the version of the manager that runs.",
+		}, []string{"version"}),
 	}
+	m.build.WithLabelValues(version).Set(1)
 	registry.MustRegister(m)
 	return m
 }
@@ -55,6 +61,7 @@ func (m *Metrics) Describe(descs chan<- *prometheus.Desc) {
 	m.unassigned.Describe(descs)
 	m.ready.Describe(descs)
 	m.held.Describe(descs)
+	m.build.Describe(descs)
 	descs <- m.objects
 }
 
@@ -64,6 +71,7 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	m.unassigned.Collect(metrics)
 	m.ready.Collect(metrics)
 	m.held.Collect(metrics)
+	m.build.Collect(metrics)
 	if m.fleet == nil {
 		return
 	}
