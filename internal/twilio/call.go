@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	sdk "github.com/twilio/twilio-go/client"
@@ -58,7 +57,7 @@ type call struct {
 
 	status int
 	header http.Header
-	sent   sentTrace
+	trip   trip
 }
 
 var _ sdk.BaseClient = (*call)(nil)
@@ -115,7 +114,7 @@ func (c *call) request(method, rawURL string, data url.Values) (*http.Request, e
 	default:
 		target.RawQuery = data.Encode()
 	}
-	ctx := httptrace.WithClientTrace(c.ctx, c.sent.hooks())
+	ctx := httptrace.WithClientTrace(c.ctx, c.trip.hooks())
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), body)
 	if err != nil {
 		return nil, inputError("the request cannot be built")
@@ -130,16 +129,17 @@ func (c *call) request(method, rawURL string, data url.Values) (*http.Request, e
 func (c *call) exchange(req *http.Request) ([]byte, error) {
 	res, err := c.client.wire().RoundTrip(req)
 	if err != nil {
-		return nil, c.fail(err)
+		return nil, c.fail(c.locate(req, err))
 	}
 	defer func() { _ = res.Body.Close() }()
 	c.status, c.header = res.StatusCode, res.Header
+	c.trip.reach(stageBody)
 	if res.StatusCode < 200 {
 		return nil, c.fail(answerError("not an answer of Twilio's to a request")) // a 101's body would never end
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	if err != nil {
-		return nil, c.fail(err)
+		return nil, c.fail(c.locate(req, err))
 	}
 	if len(body) > maxBody {
 		return nil, c.fail(answerError("an answer larger than 8 MiB"))
@@ -194,7 +194,7 @@ func (c *call) fail(cause error) *Error {
 		Operation:  c.operation,
 		HTTPStatus: c.status,
 		RequestID:  requestID(c.header),
-		Sent:       c.status != 0 || (c.sent.possibly() && !errors.Is(cause, ErrReadOnly)),
+		Sent:       c.status != 0 || (c.trip.possiblySent() && !errors.Is(cause, ErrReadOnly)),
 		Err:        cause,
 	}
 	e.RetryAfter, e.HasRetryAfter = parseRetryAfter(c.header, time.Now())
@@ -260,16 +260,3 @@ func parseEnvelope(body []byte) (envelope, error) {
 	_ = json.Unmarshal(wire.MoreInfo, &e.moreInfo)
 	return e, nil
 }
-
-// sentTrace finds out whether a request can have left: not before the transport,
-// once asked for a connection, had one. Of other transports nothing is known.
-type sentTrace struct{ asked, got atomic.Bool }
-
-func (t *sentTrace) hooks() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GetConn: func(string) { t.asked.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { t.got.Store(true) },
-	}
-}
-
-func (t *sentTrace) possibly() bool { return t.got.Load() || !t.asked.Load() }

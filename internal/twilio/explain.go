@@ -5,18 +5,14 @@ package twilio
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
-	"syscall"
 	"unicode"
 )
 
@@ -74,8 +70,7 @@ func explainAnswer(e *Error) string {
 // noSuchAccount is what a 404 to Verify means, whoever sent it.
 const noSuchAccount = "the address answers, but knows no such account: check apiBaseURL and accountSID"
 
-// explainCause names the kind of failure. The text of an unknown error is not
-// used: it may hold ports, times and addresses.
+// explainCause is the text for an error that is not Twilio's own refusal.
 func explainCause(err error) string {
 	if e, ok := errors.AsType[inputError](err); ok {
 		return string(e)
@@ -88,67 +83,11 @@ func explainCause(err error) string {
 		return ErrReadOnly.Error()
 	case errors.Is(err, context.Canceled):
 		return "canceled"
-	case isTimeout(err):
-		return "timed out"
 	}
-	if text := explainTLS(err); text != "" {
-		return text
+	if e, ok := errors.AsType[*wayError](err); ok {
+		return bounded(e.where+": "+explainFailure(e.err), maxExplained)
 	}
-	return explainNetwork(err)
-}
-
-func isTimeout(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	e, ok := errors.AsType[net.Error](err)
-	return ok && e.Timeout()
-}
-
-func explainNetwork(err error) string {
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "connection reset"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "network unreachable"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection closed before the answer was complete"
-	}
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		if e.IsNotFound {
-			return "no such host"
-		}
-		return "name resolution failed"
-	}
-	return "the connection failed"
-}
-
-func explainTLS(err error) string {
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "TLS verification failed: certificate signed by unknown authority"
-	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return "TLS verification failed: certificate is not valid for the host"
-	}
-	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
-		if e.Reason == x509.Expired {
-			return "TLS verification failed: certificate has expired or is not yet valid"
-		}
-		return "TLS verification failed: certificate is not valid"
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "TLS verification failed"
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return "TLS handshake failed: the server does not speak TLS"
-	}
-	// crypto/tls gives an alert's type no name: its operation tells it apart.
-	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
-		return "TLS handshake failed"
-	}
-	return ""
+	return explainFailure(err)
 }
 
 // What differs between two refusals for the same reason.

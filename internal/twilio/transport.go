@@ -129,6 +129,7 @@ func NewTransport(idlePerHost int) *Transport {
 		byAccount: map[string]*accountTransport{},
 		Transport: &http.Transport{
 			Proxy:                  proxyForTLS,
+			OnProxyConnectResponse: checkConnect,
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    10 * time.Second,
