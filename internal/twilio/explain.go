@@ -16,15 +16,15 @@ import (
 	"unicode"
 )
 
-// The bounds, in runes, of texts that come from outside.
+// The longest texts from outside, in runes.
 const (
 	maxExplained = 200
 	maxMessage   = 500
 )
 
-// Explain says what went wrong in words fit for a status message: the same words
-// each time the same thing happens. It leaves out request ids, times, addresses
-// and credentials, and is one printable line. "" for nil.
+// Explain describes the error for a status message: the same words each time the same
+// thing happens. It leaves out request ids, times, addresses that Twilio names, and
+// credentials. The text is one printable line; "" for nil.
 func Explain(err error) string {
 	if err == nil {
 		return ""
@@ -36,8 +36,8 @@ func Explain(err error) string {
 	return strings.TrimSuffix(e.Operation.words()+": "+explainAnswer(e), ": ")
 }
 
-// ExplainAnswer is Explain without the words for the operation that failed, where the
-// same trouble meets now this operation and now that one.
+// ExplainAnswer is Explain without the operation that failed, for trouble that meets
+// one operation now and another one later.
 func ExplainAnswer(err error) string {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -67,10 +67,7 @@ func explainAnswer(e *Error) string {
 	return strings.Join(parts, ": ")
 }
 
-// noSuchAccount is what a 404 to Verify means, whoever sent it.
-const noSuchAccount = "the address answers, but knows no such account: check apiBaseURL and accountSID"
-
-// explainCause is the text for an error that is not Twilio's own refusal.
+// explainCause describes an error that is not Twilio's own refusal.
 func explainCause(err error) string {
 	if e, ok := errors.AsType[inputError](err); ok {
 		return string(e)
@@ -90,7 +87,7 @@ func explainCause(err error) string {
 	return explainFailure(err)
 }
 
-// What differs between two refusals for the same reason.
+// The parts of a message that differ each time Twilio refuses for the same reason.
 var (
 	requestIDPattern = regexp.MustCompile(`\bRQ[0-9a-fA-F]{32}\b`)
 	uuidPattern      = regexp.MustCompile(`(?i)\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
@@ -101,7 +98,7 @@ var (
 	addressPattern   = regexp.MustCompile(`(?i)(\b\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\]|\blocalhost)(:\d{1,5})?\b`)
 )
 
-// stable makes a text of Twilio's the same each time its meaning is.
+// stable replaces what changes from one request to the next in a text of Twilio's.
 func stable(message string) string {
 	message = oneLine(message)
 	message = linkPattern.ReplaceAllStringFunc(message, stableLink)
@@ -113,7 +110,7 @@ func stable(message string) string {
 	return bounded(addressPattern.ReplaceAllStringFunc(message, stableAddress), maxExplained)
 }
 
-// stableTime leaves a date alone that is a segment of a path: the API's version.
+// stableTime keeps a date that is a segment of a path: it is the API version.
 func stableTime(text string) string {
 	const date = len("/2010-04-01")
 	if rest, ok := strings.CutPrefix(text, "/"); ok {
@@ -133,8 +130,7 @@ func stableLink(link string) string {
 	return "[address]"
 }
 
-// stableAddress leaves brackets alone that hold no address, and version numbers
-// that are none.
+// stableAddress keeps brackets without an address in them, and version numbers.
 func stableAddress(text string) string {
 	host, _, err := net.SplitHostPort(text)
 	if err != nil {
@@ -146,7 +142,7 @@ func stableAddress(text string) string {
 	return "[address]"
 }
 
-// oneLine drops what cannot be printed and joins lines.
+// oneLine removes characters that cannot be printed, and joins lines.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -160,7 +156,7 @@ func oneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// bounded cuts s after n runes.
+// bounded shortens s to n runes.
 func bounded(s string, n int) string {
 	count := 0
 	for i := range s {

@@ -234,11 +234,11 @@ var credentialErrors = []string{
 	"the Secret has neither authToken nor apiKeySID with apiKeySecret",
 	"the Secret has apiKeySID but no apiKeySecret",
 	"the Secret has apiKeySecret but no apiKeySID",
-	"the Secret's accountSID is not AC and 32 hexadecimal digits",
-	"the Secret's apiKeySID is not SK and 32 hexadecimal digits",
-	"the Secret's apiKeySecret holds characters that are not printable ASCII",
+	"the Secret's accountSID must be AC and 32 hexadecimal digits",
+	"the Secret's apiKeySID must be SK and 32 hexadecimal digits",
+	"the Secret's apiKeySecret contains characters that are not printable ASCII",
 	"the Secret's apiKeySecret is longer than 1024 bytes",
-	"the Secret's authToken holds characters that are not printable ASCII",
+	"the Secret's authToken contains characters that are not printable ASCII",
 	"the Secret's authToken is longer than 1024 bytes",
 }
 
