@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -332,4 +333,20 @@ func TestConnectionsFollowTheMaximum(t *testing.T) {
 			return open <= maximum
 		})
 	}
+}
+
+func TestTransportsOfSilentAccountsAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := NewTransport(1)
+		first := shared.of(testAccount, 1)
+		time.Sleep(forgetTransport - time.Second)
+		if shared.of(testAccount, 1) != first {
+			t.Error("an account in use lost its connections")
+		}
+		time.Sleep(forgetTransport)
+		shared.of(otherAccount, 1)
+		if got := len(shared.byAccount); got != 1 {
+			t.Errorf("%d transports are kept, want 1", got)
+		}
+	})
 }

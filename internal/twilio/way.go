@@ -135,7 +135,7 @@ func (c *call) locate(req *http.Request, err error) error {
 
 // proxyOf is the proxy that a transport uses for the request; nil for none.
 func proxyOf(transport http.RoundTripper, req *http.Request) *url.URL {
-	choose := func(*http.Request) (*url.URL, error) { return nil, nil } //nolint:nilnil // as http.Transport.Proxy has it
+	var choose func(*http.Request) (*url.URL, error)
 	switch t := transport.(type) {
 	case *Transport:
 		choose = t.Proxy

@@ -134,7 +134,7 @@ func newProxy(t *testing.T, target string, instead http.HandlerFunc) *connectPro
 
 func (p *connectProxy) tunnel(t *testing.T, w http.ResponseWriter, target string) {
 	t.Helper()
-	upstream, err := net.Dial("tcp", target) //nolint:noctx // it ends with the test's servers
+	upstream, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", target)
 	if err != nil {
 		w.WriteHeader(http.StatusBadGateway)
 		return
