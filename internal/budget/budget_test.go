@@ -723,3 +723,15 @@ func TestMessagesStay(t *testing.T) {
 		}
 	}
 }
+
+func TestApprovedNumbersAreOnEachAccount(t *testing.T) {
+	s := newScene(t, 1000, spec(intstr.FromInt32(0), 0, time.Hour), spec(intstr.FromInt32(0), 0, time.Hour))
+	s.ask(0, 3)
+	s.decide()
+	s.accounts[0].Approve = s.after(quiet).State.Hold
+	s.want("approved", s.after(time.Second), outcome{Granted: 3})
+	s.accounts[1].State.ApprovedNumbers = s.accounts[1].State.ApprovedNumbers[fingerprintChars:]
+	if d := Decide(s.input()); d.Granted != 3 || !d.Changed {
+		t.Errorf("one of them is on one account only: %+v", d)
+	}
+}
