@@ -11,15 +11,13 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-)
 
-const controllerManager = "kube-controller-manager"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
+)
 
 // StartControllerManager starts those controllers of Kubernetes that finish deletions:
 // of namespaces, and, as the propagation policy says, of objects. The API server alone
@@ -37,18 +35,18 @@ func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := e.RunAs(controllerManager, path,
+	p, err := e.RunAs(devbuild.ControllerManager, path,
 		"--kubeconfig="+e.Kubeconfig,
 		"--controllers=namespace-controller,garbage-collector-controller",
 		"--leader-elect=false",
 		"--bind-address=127.0.0.1", "--secure-port="+port,
-		"--cert-dir="+filepath.Join(e.Dir, controllerManager),
+		"--cert-dir="+filepath.Join(e.Dir, devbuild.ControllerManager),
 		"--authentication-skip-lookup",
 	)
 	if err != nil {
 		return nil, err
 	}
-	err = Wait(ctx, startTimeout, controllerManager+" is healthy", func() error {
+	err = Wait(ctx, startTimeout, devbuild.ControllerManager+" is healthy", func() error {
 		select {
 		case <-p.done:
 			return fmt.Errorf("it ended: %w; see %s", p.err, p.Log)
@@ -64,13 +62,11 @@ func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
 
 // controllerManagerPath is beside the API server, unless KUBEBUILDER_ASSETS lacks it.
 func controllerManagerPath(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(Root(), "hack", "controlplane", "ensure.sh"), "--with-controller-manager")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	dir, err := devbuild.ControlPlane(ctx, os.Stderr, devbuild.ControllerManager)
 	if err != nil {
-		return "", fmt.Errorf("getting %s: %w", controllerManager, err)
+		return "", fmt.Errorf("getting %s: %w", devbuild.ControllerManager, err)
 	}
-	return filepath.Join(strings.TrimSpace(string(out)), controllerManager), nil
+	return filepath.Join(dir, devbuild.ControllerManager), nil
 }
 
 // askSelfSigned is ask, of a server whose certificate nobody can verify.

@@ -18,8 +18,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strings"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
@@ -50,58 +51,30 @@ const (
 	startTimeout   = 2 * time.Minute
 )
 
-// Root is the folder of the module, as compiled.
-func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
-}
-
-// Assets is the folder of the control plane's binaries: KUBEBUILDER_ASSETS, or what
-// hack/controlplane/ensure.sh finds or builds, which tells of its progress on stderr.
-func Assets(ctx context.Context) (string, error) {
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
-		return dir, nil
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(Root(), "hack", "controlplane", "ensure.sh"))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("getting the control plane: %w", err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-// ControlPlane is one that serves the CRDs, to be started.
-func ControlPlane(ctx context.Context) (*envtest.Environment, error) {
-	assets, err := Assets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &envtest.Environment{
-		BinaryAssetsDirectory:    assets,
-		CRDDirectoryPaths:        []string{filepath.Join(Root(), "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: startTimeout,
-		ControlPlaneStopTimeout:  startTimeout,
-	}, nil
-}
+// Root is the folder of the module that the working directory is in.
+func Root() string { return devbuild.Root() }
 
 // Env is a running control plane with the CRDs, the operator's namespace and its RBAC.
 type Env struct {
 	// Config and Client act as an administrator.
 	Config *rest.Config
 	Client client.Client
-	// Dir holds kubeconfigs and logs; it goes with the Env.
+	// Dir holds kubeconfigs and logs; Close removes it.
 	Dir string
 	// Kubeconfig is the administrator's, ManagerKubeconfig the ServiceAccount's.
 	Kubeconfig, ManagerKubeconfig string
 	// Environ is added to the environment of the programs that Run starts.
 	Environ []string
 
-	control *envtest.Environment
+	control *Server
+
+	mu sync.Mutex
+	// processes are those that Run has started; some may have ended.
+	processes []*Process
 }
 
-// Start starts a control plane, configured further before it starts. Close it.
+// Start starts a control plane, configured further before it starts. Close it. If
+// anything fails, Start stops what it has started.
 func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (*Env, error) {
 	control, err := ControlPlane(ctx)
 	if err != nil {
@@ -113,13 +86,13 @@ func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (
 	}
 	e := &Env{Dir: dir, control: control}
 	if err := e.keepCertificates(); err != nil {
-		return nil, errors.Join(err, e.Close())
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	for _, change := range configure {
-		change(e, e.control)
+		change(e, e.control.Environment)
 	}
 	if e.Config, err = e.control.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), e.Close())
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := e.prepare(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -127,9 +100,10 @@ func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (
 	return e, nil
 }
 
-// Close stops the control plane and removes what it left.
+// Close ends the programs that Run started and that still run, stops the control plane,
+// and removes Dir.
 func (e *Env) Close() error {
-	return errors.Join(e.control.Stop(), os.RemoveAll(e.Dir))
+	return errors.Join(e.killAll(), e.control.Stop(), os.RemoveAll(e.Dir))
 }
 
 func (e *Env) prepare(ctx context.Context) error {
@@ -273,7 +247,7 @@ func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = append(os.Environ(), e.Environ...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	// A Ctrl-C is for the caller, which stops its processes in order.
+	// The caller gets Ctrl-C and stops its processes in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s (make build compiles it): %w", program, err)
@@ -282,7 +256,34 @@ func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.processes = append(slices.DeleteFunc(e.processes, (*Process).ended), p)
 	return p, nil
+}
+
+// killAll ends every process that still runs.
+func (e *Env) killAll() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, p := range e.processes {
+		if err := p.Kill(); !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+		}
+	}
+	e.processes = nil
+	return errors.Join(errs...)
+}
+
+// ended says whether the process has ended.
+func (p *Process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // Stop asks the process to end and waits until it has; the error is that of its end.
