@@ -157,12 +157,14 @@ func (h *hunk) find(file []string) (place, error) {
 		if (fuzz > 0 && !dropped) || len(before) == 0 {
 			break
 		}
-		switch found := matches(before, file, counted); len(found) {
-		case 0:
-		case 1:
+		found := matches(before, file, counted)
+		switch {
+		case len(found) == 1:
 			return short.at(counted[found[0]:found[0]+len(before)], fuzz), nil
-		default:
+		case len(found) > 1 && fuzz == 0:
 			return place{}, fmt.Errorf("%d places have the lines that the patch changes, so it needs more context", len(found))
+		case len(found) > 1: // what is left of the context tells nothing
+			return place{}, errNoPlace
 		}
 	}
 	return place{}, errNoPlace

@@ -19,9 +19,9 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
 )
 
-// StartControllerManager starts those controllers of Kubernetes that finish deletions:
-// of namespaces, and, as the propagation policy says, of objects. The API server alone
-// leaves both for ever as they are.
+// StartControllerManager starts the controllers of Kubernetes that finish deletions: the
+// namespace controller and the garbage collector. The API server alone never finishes them.
+// The caller stops the process.
 func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
 	path, err := controllerManagerPath(ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
 	return p, nil
 }
 
-// controllerManagerPath is beside the API server, unless KUBEBUILDER_ASSETS lacks it.
+// controllerManagerPath is beside the API server, unless KUBEBUILDER_ASSETS has none.
 func controllerManagerPath(ctx context.Context) (string, error) {
 	dir, err := devbuild.ControlPlane(ctx, os.Stderr, devbuild.ControllerManager)
 	if err != nil {
@@ -69,7 +69,7 @@ func controllerManagerPath(ctx context.Context) (string, error) {
 	return filepath.Join(dir, devbuild.ControllerManager), nil
 }
 
-// askSelfSigned is ask, of a server whose certificate nobody can verify.
+// askSelfSigned is ask for a server whose certificate cannot be verified.
 func askSelfSigned(ctx context.Context, url string) error {
 	cl := &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
@@ -78,7 +78,7 @@ func askSelfSigned(ctx context.Context, url string) error {
 	return askWith(ctx, cl, url)
 }
 
-// InstallCRDs installs the kinds again after a test has removed them.
+// InstallCRDs installs the CRDs again after a test has removed them.
 func (e *Env) InstallCRDs() error {
 	_, err := envtest.InstallCRDs(e.Config, envtest.CRDInstallOptions{
 		Paths: []string{filepath.Join(Root(), "config", "crd", "bases")}, ErrorIfPathMissing: true, MaxTime: startTimeout,
