@@ -189,9 +189,11 @@ func setClaim(next *v1alpha1.PhoneNumberAddOnAssignmentStatus, res result, o *ou
 func setConditions(a *assignment, next *v1alpha1.PhoneNumberAddOnAssignmentStatus, res result, o *outcome, now time.Time) {
 	message := stickyMessage(next.Conditions, a.Generation, o)
 	c := conditions{list: &next.Conditions, generation: a.Generation, now: metav1.NewTime(now)}
-	// A suspended object that was never read is not known to be as the policy wants it.
-	unread := o.reason == v1alpha1.ReasonSuspended && next.AccountSID == ""
-	c.set(v1alpha1.ConditionReady, statusOf(isReady(o.reason) && !unread), o.reason, message)
+	ready := statusOf(isReady(o.reason))
+	if o.reason == v1alpha1.ReasonSuspended && next.AccountSID == "" {
+		ready = metav1.ConditionUnknown // the number was never read
+	}
+	c.set(v1alpha1.ConditionReady, ready, o.reason, message)
 	c.keep(v1alpha1.ConditionReconciling, !isReady(o.reason) && !isStalled(o.reason), o.reason, message)
 	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
 	switch {
