@@ -150,7 +150,7 @@ var othersFlags = map[string]string{
 	"all": "kubectl", "all-namespaces": "kubectl", "as": "kubectl", "ignore-not-found": "kubectl",
 	"field-selector": "kubectl", "for": "kubectl", "from-file": "kubectl", "from-literal": "kubectl", "namespace": "kubectl",
 	"output": "kubectl", "overwrite": "kubectl", "server-side": "kubectl", "timeout": "kubectl", "type": "kubectl",
-	"show-labels": "kubectl", "kustomize": "kubectl", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
+	"show-labels": "kubectl", "kustomize": "kubectl", "patch-file": "kubectl", "cascade": "argocd", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
 	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
 }
 
