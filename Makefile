@@ -81,6 +81,15 @@ test: $(BIN)/kustomize ## Run all tests, under the race detector (TESTS=./… fo
 	@hack/test.sh "$(TESTS)" -timeout $(TEST_TIMEOUT)
 	@go test -C hack/controlplane ./...
 
+# Modules of their own. Go does not see that files outside them changed, so nothing is cached.
+.PHONY: test-alerts
+test-alerts: ## Test the alerts and the dashboard with Prometheus' own rule engine.
+	go test -C test/alerts -count=1 ./...
+
+.PHONY: test-argocd
+test-argocd: ## Test the health checks and actions for Argo CD with its Lua engine.
+	go test -C test/argocd -count=1 ./...
+
 # The flags are those of hack/gobuild.sh, whose build cache serves the type checker.
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerfile.
