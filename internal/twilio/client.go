@@ -22,15 +22,15 @@ import (
 // DefaultBaseURL is Twilio's own address, used where Options name none.
 const DefaultBaseURL = "https://api.twilio.com"
 
+// apiVersion is the first segment of every path.
+const apiVersion = "2010-04-01"
+
 const (
 	defaultCallTimeout = 15 * time.Second
 	defaultUserAgent   = "twilio-addon-operator"
 
-	pageSize = 1000 // Twilio's largest
-	maxPages = 100
-
-	// A 429 was not processed, so the call is tried again at once, while its turn
-	// is still held: at most this often, and not if Twilio asks for a longer wait.
+	// A 429 was not processed, so the call is tried again at once, while its
+	// permit is still held: at most this often, and not if Twilio asks for a longer wait.
 	maxThrottleRetries = 2
 	maxThrottleWait    = 2 * time.Second
 	throttlePause      = 100 * time.Millisecond
@@ -44,11 +44,11 @@ type Options struct {
 	AccountSID  string
 	BaseURL     string // default DefaultBaseURL
 	Credentials Credentials
-	Governor    *Governor // is told of every outcome; may be nil
-	Metrics     *Metrics  // may be nil
-	// Transport is NewTransport's, shared by all clients of the process. With a
-	// Governor, an account's calls go over connections of its own, made as this
-	// transport says: at most as many to a host as the account's ceiling.
+	Limiter     *Limiter // learns from every outcome; may be nil
+	Metrics     *Metrics // may be nil
+	// Transport carries the requests. With NewTransport's, which all clients of the
+	// process share, and a Limiter, the account has connections of its own: at most as
+	// many to a host as its maximum concurrency.
 	Transport http.RoundTripper
 	UserAgent string // default "twilio-addon-operator"
 	// CallTimeout bounds each HTTP request from dialling to the last byte of the
@@ -75,14 +75,14 @@ type AssignedAddOn struct {
 	DateUpdated  time.Time // UTC; zero when Twilio gave none that can be read
 }
 
-// Client speaks for one account. It is safe for concurrent use. It makes one
-// request at a time for a caller; how many callers there may be is the
-// Governor's business.
+// Client calls Twilio for one account. It is safe for concurrent use. It makes one
+// request at a time for a caller; Attempt limits how many callers there are.
 type Client struct {
-	account     string
+	account     string // as it was given: Twilio's paths are case-sensitive
+	label       string // the account's canonical SID, for metrics and connections
 	base        *url.URL
 	credentials Credentials
-	governor    *Governor
+	limiter     *Limiter
 	metrics     *Metrics
 	transport   http.RoundTripper
 	readOnly    bool
@@ -110,9 +110,10 @@ func New(o Options) (*Client, error) {
 	}
 	return &Client{
 		account:     o.AccountSID,
+		label:       canonicalSID(o.AccountSID),
 		base:        base,
 		credentials: o.Credentials,
-		governor:    o.Governor,
+		limiter:     o.Limiter,
 		metrics:     o.Metrics,
 		transport:   o.Transport,
 		userAgent:   oneLine(o.UserAgent) + " twilio-go/" + sdk.LibraryVersion,
@@ -135,7 +136,10 @@ func (c *Client) ReadOnly() *Client {
 
 // wire is the transport of the next call.
 func (c *Client) wire() http.RoundTripper {
-	transport := c.governor.transport(c.transport)
+	transport := c.transport
+	if shared, ok := transport.(*Transport); ok && c.limiter != nil {
+		transport = shared.of(c.label, c.limiter.Snapshot().MaxConcurrency)
+	}
 	if c.readOnly {
 		return readOnlyTransport{next: transport}
 	}
@@ -143,10 +147,15 @@ func (c *Client) wire() http.RoundTripper {
 }
 
 // Verify asks whether Twilio accepts the credentials for the account. It reads one
-// phone number at most, which any kind of key with access to numbers may.
+// phone number at most, which every kind of key with access to numbers may do. It
+// returns nil only if the answer proves to be about this account.
 func (c *Client) Verify(ctx context.Context) error {
-	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, _ *call) error {
-		_, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
+	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, over *call) error {
+		wire, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
+		if err != nil {
+			return err
+		}
+		_, err = c.toListedNumbers(wire.IncomingPhoneNumbers, over)
 		return err
 	})
 }
@@ -173,39 +182,35 @@ func (c *Client) ListAssignedAddOns(ctx context.Context, pn string) ([]AssignedA
 	if err := checkNumber(pn); err != nil {
 		return nil, refused(OpListAssigned, err)
 	}
-	list := newListing()
-	for query := ""; ; {
-		next, err := c.page(ctx, pn, query, list)
-		if err != nil {
-			return nil, err
-		}
-		if next == "" {
-			return list.addOns, nil
-		}
-		query = next
-	}
-}
-
-// page reads one page into list and returns the query of the next, "" after the last.
-func (c *Client) page(ctx context.Context, pn, query string, list *listing) (next string, err error) {
-	err = c.do(ctx, OpListAssigned, pn, func(api *openapi.ApiService, over *call) error {
-		over.query = query
-		wire, err := api.PageIncomingPhoneNumberAssignedAddOn(pn,
-			&openapi.ListIncomingPhoneNumberAssignedAddOnParams{PageSize: new(pageSize)}, "", "")
-		if err != nil {
+	pages, list := newPaging(c.base, assignedPath(c.account, pn), maxPages), newCollection[AssignedAddOn]()
+	err := pages.read(func(query string) (next string, err error) {
+		err = c.do(ctx, OpListAssigned, pn, func(api *openapi.ApiService, over *call) error {
+			over.query = query
+			wire, err := api.PageIncomingPhoneNumberAssignedAddOn(pn,
+				&openapi.ListIncomingPhoneNumberAssignedAddOnParams{PageSize: new(pageSize)}, "", "")
+			if err != nil {
+				return err
+			}
+			for i := range wire.AssignedAddOns {
+				addOn, err := toAssigned(&wire.AssignedAddOns[i], c.account, pn)
+				if err != nil {
+					return err
+				}
+				list.add(addOn.SID, addOn)
+			}
+			next, err = pages.follow(over.page.next)
 			return err
-		}
-		if err := list.add(wire.AssignedAddOns, c.account, pn); err != nil {
-			return err
-		}
-		next, err = list.follow(over.nextPage, c.base, assignedPath(c.account, pn))
-		return err
+		})
+		return next, err
 	})
-	return next, err
+	if err != nil {
+		return nil, err
+	}
+	return list.items, nil
 }
 
 func assignedPath(account, pn string) string {
-	return "/2010-04-01/Accounts/" + account + "/IncomingPhoneNumbers/" + pn + "/AssignedAddOns.json"
+	return accountPath(account) + "/IncomingPhoneNumbers/" + pn + "/AssignedAddOns.json"
 }
 
 // GetAssignedAddOn reads the assignment sid of the number pn.
@@ -276,7 +281,7 @@ func (c *Client) do(ctx context.Context, op Operation, pn string, run exchange) 
 	}
 }
 
-// once runs one exchange and tells the governor and the metrics how it went.
+// once runs one exchange and tells the metrics and the limiter how it went.
 func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange) error {
 	if err := ctx.Err(); err != nil {
 		return &Error{Operation: op, Err: err}
@@ -284,11 +289,11 @@ func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	over := &call{ctx: ctx, client: c, operation: op}
-	ticket, start := c.governor.began(pn), time.Now()
+	ticket, start := c.limiter.began(pn), time.Now()
 	// A literal handler: the constructors of twilio-go read the environment.
 	err := over.finish(run(openapi.NewApiService(&sdk.RequestHandler{Client: over}), over))
-	c.governor.ended(ticket, err)
-	c.metrics.exchanged(c.account, op, err, time.Since(start))
+	c.metrics.exchanged(c.label, op, err, time.Since(start))
+	c.limiter.ended(ticket, err) // last: it may drop the account with its metrics
 	return err
 }
 
@@ -302,14 +307,14 @@ func (c *Client) pause(ctx context.Context, attempt int, err error) bool {
 		}
 		wait = max(wait, asked)
 	}
-	if c.governor.paused() {
+	if c.limiter.paused() {
 		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return !c.governor.paused()
+		return !c.limiter.paused()
 	case <-ctx.Done():
 		return false
 	}
@@ -337,48 +342,4 @@ func (c *Client) redact(s string) string {
 		base64.StdEncoding.EncodeToString([]byte(pair)), "[redacted]",
 		c.credentials.Password, "[redacted]",
 	).Replace(s)
-}
-
-// listing collects the pages of one list.
-type listing struct {
-	addOns []AssignedAddOn
-	sids   map[string]bool // lower case
-	pages  map[string]bool // by query
-}
-
-func newListing() *listing {
-	return &listing{addOns: []AssignedAddOn{}, sids: map[string]bool{}, pages: map[string]bool{}}
-}
-
-// add appends a page. An item may come twice when the list changes between pages.
-func (l *listing) add(page []openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account, pn string) error {
-	for i := range page {
-		addOn, err := toAssigned(&page[i], account, pn)
-		if err != nil {
-			return err
-		}
-		if key := strings.ToLower(addOn.SID); !l.sids[key] {
-			l.sids[key] = true
-			l.addOns = append(l.addOns, addOn)
-		}
-	}
-	return nil
-}
-
-// follow returns the query of the page that link leads to, "" if there is none.
-func (l *listing) follow(link string, base *url.URL, path string) (string, error) {
-	if link == "" {
-		return "", nil
-	}
-	query, err := nextQuery(link, base, path)
-	switch {
-	case err != nil:
-		return "", err
-	case l.pages[query]:
-		return "", answerError("pages that lead back to one another")
-	case len(l.pages) == maxPages-1:
-		return "", answerError("more than 100 pages")
-	}
-	l.pages[query] = true
-	return query, nil
 }

@@ -61,6 +61,10 @@ func TestValidateBaseURL(t *testing.T) {
 		{" https://api.twilio.com", false, false},
 		{"https://api.twilio.com\n", false, false},
 		{"https://api twilio.com", false, false},
+		{"https://api.twilio.com/2010-04-01", false, false},
+		{"https://api.twilio.com/2010-04-01/", false, false},
+		{"https://proxy.example/2010-04-01/Accounts", false, false},
+		{"https://proxy.example/v2010-04-01", true, true},
 	}
 	for _, c := range cases {
 		strict, loose := ValidateBaseURL(c.url, false), ValidateBaseURL(c.url, true)
@@ -70,6 +74,13 @@ func TestValidateBaseURL(t *testing.T) {
 		if strict != nil && strings.Contains(strict.Error(), "pass") {
 			t.Errorf("%q: the error shows the password: %v", c.url, strict)
 		}
+	}
+}
+
+func TestBaseURLWithTheAPIVersionIsExplained(t *testing.T) {
+	const want = "the base URL contains the API version; leave out /2010-04-01: the operator adds it"
+	if got := errorText(ValidateBaseURL("https://api.twilio.com/2010-04-01", false)); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -185,7 +196,7 @@ func TestTransportSpeaksHTTP2AndModernTLS(t *testing.T) {
 		protocols[r.Proto]++
 		_, _ = w.Write([]byte(page("")))
 	})
-	trusting := func() *http.Transport {
+	trusting := func() *Transport {
 		transport := NewTransport(1)
 		transport.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		t.Cleanup(transport.CloseIdleConnections)
@@ -263,7 +274,7 @@ func TestProxyOfTheEnvironmentIsNotForPlainHTTP(t *testing.T) {
 // callers are open, and next to none is made anew. (On a machine so busy that writing
 // a request takes 50 ms, net/http gives one up.)
 func TestConnectionsAreReused(t *testing.T) {
-	const callers = DefaultCeiling
+	const callers = DefaultMaxConcurrency
 	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodDelete:
@@ -275,7 +286,7 @@ func TestConnectionsAreReused(t *testing.T) {
 			_, _ = w.Write([]byte(page("", assignment(testNumber, testAddOn))))
 		}
 	})
-	client := newClient(t, s.URL, Options{Governor: NewGovernors(nil).For(testAccount)})
+	client := newClient(t, s.URL, Options{Limiter: NewLimiters(nil).For(testAccount)})
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
@@ -299,13 +310,13 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// TestConnectionsFollowTheCeiling: a lower ceiling closes what is too many.
-func TestConnectionsFollowTheCeiling(t *testing.T) {
+// TestConnectionsFollowTheMaximum: a lower maximum closes what is too many.
+func TestConnectionsFollowTheMaximum(t *testing.T) {
 	s, _ := serve(t, answer(200, page("")))
-	g := NewGovernors(nil).For(testAccount)
-	client := newClient(t, s.URL, Options{Governor: g})
-	for _, ceiling := range []int{5, 2} {
-		g.SetCeiling("test", ceiling)
+	l := NewLimiters(nil).For(testAccount)
+	client := newClient(t, s.URL, Options{Limiter: l})
+	for _, maximum := range []int{5, 2} {
+		l.SetMaxConcurrency("test", maximum)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
@@ -315,9 +326,9 @@ func TestConnectionsFollowTheCeiling(t *testing.T) {
 			})
 		}
 		all.Wait()
-		waitFor(t, "the connections to be "+itoa(ceiling)+" at most", func() bool {
+		waitFor(t, "the connections to be "+itoa(maximum)+" at most", func() bool {
 			_, open := s.connections()
-			return open <= ceiling
+			return open <= maximum
 		})
 	}
 }
