@@ -14,9 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// plannedFields are in the test data of the Argo CD pack and not in the CRDs yet.
-var plannedFields = []string{"spec.suspend", "status.removals"}
-
 func argoTestdata(t *testing.T) []string {
 	t.Helper()
 	var files []string
@@ -43,7 +40,6 @@ func TestArgoTestdataIsValid(t *testing.T) {
 		}
 		object := objects[0]
 		bare(object)
-		dropPlanned(t, file, object)
 		status, reported := object.Object["status"]
 		if err := cluster.Create(t.Context(), object); err != nil {
 			t.Errorf("%s: %v", file, err)
@@ -66,22 +62,6 @@ func bare(object *unstructured.Unstructured) {
 	object.Object["metadata"] = map[string]any{"name": "argocd-testdata"}
 	if object.GetKind() == "PhoneNumberAddOnAssignment" {
 		object.SetNamespace("default")
-	}
-}
-
-// dropPlanned takes the fields away that are planned, and fails once they exist.
-func dropPlanned(t *testing.T, file string, object *unstructured.Unstructured) {
-	t.Helper()
-	for _, field := range plannedFields {
-		path := strings.Split(field, ".")
-		if _, has, _ := unstructured.NestedFieldNoCopy(object.Object, path...); !has || object.GetKind() != "TwilioAccount" {
-			continue
-		}
-		if err := cluster.Create(t.Context(), object.DeepCopy(), client.DryRunAll); err == nil {
-			t.Errorf("%s: %s exists by now: take it off plannedFields", file, field)
-			continue
-		}
-		unstructured.RemoveNestedField(object.Object, path...)
 	}
 }
 

@@ -272,9 +272,14 @@ var ownMetric = regexp.MustCompile(`twilio_addon_operator_\w+`)
 // ownMetrics are the names of the operator's own metrics, as its code registers them.
 func ownMetrics() map[string]bool {
 	metrics := namesOf{}
-	controllers.NewMetrics(metrics)
-	twilio.NewLimiters(twilio.NewMetrics(metrics))
+	registerOwn(metrics)
 	return metrics
+}
+
+// registerOwn registers the operator's own metrics.
+func registerOwn(registerer prometheus.Registerer) {
+	controllers.NewMetrics(registerer)
+	twilio.NewLimiters(twilio.NewMetrics(registerer))
 }
 
 // alertNames are those of the alerts that config/prometheus ships.
