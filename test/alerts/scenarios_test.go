@@ -131,7 +131,7 @@ func accountScenarios() map[string]scenario {
 			},
 			moments: []moment{{minutes(19), nil}, {minutes(20), notReady}, {minutes(29), notReady}, {minutes(30), nil}},
 		},
-		"the standby is behind": {
+		"leader and standby both report": {
 			series: []string{
 				leader("a"), standby("b"), ready("a", "CredentialsAccepted", "1x60"),
 				ready("b", "CredentialsAccepted", "1x60"),
@@ -143,6 +143,10 @@ func accountScenarios() map[string]scenario {
 				leader("a"), ready("a", "CredentialsAccepted", "1x9 stale _x8 1x20"), ready("a", "TwilioUnavailable", "_x10 0x8 stale"),
 			},
 			moments: []moment{{minutes(18), nil}, {minutes(40), nil}},
+		},
+		"the account is suspended": {
+			series:  []string{leader("a"), ready("a", "Suspended", "0x60")},
+			moments: []moment{{minutes(60), nil}},
 		},
 		"Twilio is down for 15 minutes": {
 			series:  []string{leader("a"), sample("a", "twilio_addon_operator_twilio_paused", label, "0x9 1x14 0x20")},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -106,5 +107,30 @@ func TestArgoSamplesApply(t *testing.T) {
 				t.Errorf("%s: %v", file, err)
 			}
 		}
+	}
+}
+
+// The folders that config/default does not name render on their own.
+func TestSamplesOfOthersRender(t *testing.T) {
+	kinds := map[string]int{}
+	for _, folder := range []string{"config/admission", "config/grafana"} {
+		for _, object := range mustRender(t, folder) {
+			kinds[object.GetKind()]++
+			if object.GetLabels()["grafana_dashboard"] == "" {
+				continue
+			}
+			data, _, _ := unstructured.NestedStringMap(object.Object, "data")
+			dashboard, err := os.ReadFile(filepath.Join(root, "config", "grafana", "dashboard.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(map[string]string{"twilio-addon-operator.json": string(dashboard)}, data); diff != "" {
+				t.Errorf("the dashboard's ConfigMap (-want +got):\n%s", diff)
+			}
+		}
+	}
+	want := map[string]int{"ConfigMap": 2, "ValidatingAdmissionPolicy": 3, "ValidatingAdmissionPolicyBinding": 3}
+	if diff := cmp.Diff(want, kinds); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
 	}
 }
