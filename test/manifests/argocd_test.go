@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 )
 
 func argoTestdata(t *testing.T) []string {
@@ -28,18 +30,28 @@ func argoTestdata(t *testing.T) []string {
 	return files
 }
 
+// argoObject reads the one object of a file.
+func argoObject(t *testing.T, file string) *unstructured.Unstructured {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := yaml.YAMLToJSONStrict(content)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	object := &unstructured.Unstructured{}
+	if err := object.UnmarshalJSON(document); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return object
+}
+
 // What the health checks and actions of Argo CD are tested on are objects that can exist.
 func TestArgoTestdataIsValid(t *testing.T) {
 	for _, file := range argoTestdata(t) {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		objects, err := decode(strings.NewReader(string(content)))
-		if err != nil || len(objects) != 1 {
-			t.Fatalf("%s holds %d objects: %v", file, len(objects), err)
-		}
-		object := objects[0]
+		object := argoObject(t, file)
 		bare(object)
 		status, reported := object.Object["status"]
 		if err := cluster.Create(t.Context(), object); err != nil {
@@ -80,6 +92,51 @@ func TestArgoTestdataHasEveryReason(t *testing.T) {
 	for reason := range readyReasons(t) {
 		if !slices.Contains(lines, "    reason: "+reason) {
 			t.Errorf("no object has the reason %s", reason)
+		}
+	}
+}
+
+// healthOf is what Argo CD is to show for what kstatus computes: Flux, kubectl and Argo CD agree.
+var healthOf = map[kstatus.Status][]string{
+	kstatus.CurrentStatus:    {"Healthy", "Suspended"},
+	kstatus.InProgressStatus: {"Progressing"},
+	kstatus.FailedStatus:     {"Degraded"},
+}
+
+func TestArgoAgreesWithKstatus(t *testing.T) {
+	lists, err := filepath.Glob(filepath.Join(root, "config", "argocd", "resource_customizations", "*", "*", "health_test.yaml"))
+	if err != nil || len(lists) != 2 {
+		t.Fatalf("found %v: %v", lists, err)
+	}
+	for _, list := range lists {
+		var expected struct {
+			Tests []struct {
+				InputPath    string `json:"inputPath"`
+				HealthStatus struct {
+					Status string `json:"status"`
+				} `json:"healthStatus"`
+			} `json:"tests"`
+		}
+		content, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(content, &expected); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range expected.Tests {
+			object := argoObject(t, filepath.Join(filepath.Dir(list), test.InputPath))
+			object.SetDeletionTimestamp(nil) // Terminating for kstatus, whatever the conditions say
+			if object.Object["status"] == nil {
+				continue // before the API server's defaults
+			}
+			result, err := kstatus.Compute(object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := test.HealthStatus.Status; !slices.Contains(healthOf[result.Status], got) {
+				t.Errorf("%s: Argo CD shows %s, kstatus %s", test.InputPath, got, result.Status)
+			}
 		}
 	}
 }
