@@ -138,6 +138,22 @@ build-installer: $(BIN)/kustomize ## Write dist/install.yaml, which installs eve
 	@$(RENDER) > $(DIST)/install.yaml
 	@echo "dist/install.yaml installs $(IMG)"
 
+# --- Delivery: the image without a container engine, the chart, the bill of materials ---
+
+.PHONY: image
+image: ## Write the image IMG for PLATFORMS to dist/image.tar, without a container engine.
+	@hack/image/build.sh $(abspath $(BIN)) $(IMG) $(VERSION) $(PLATFORMS) "$(LDFLAGS)"
+
+.PHONY: image-push
+image-push: image $(BIN)/kustomize ## Push dist/image.tar as IMG, and pin it by digest in dist/install.yaml.
+	@hack/image/push.sh $(abspath $(BIN)) $(IMG)
+
+.PHONY: test-image
+test-image: ## Test the image builder.
+	CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" go test -C hack/image ./...
+
+# --- End of delivery ---
+
 ##@ Deployment, to the current kube context
 
 .PHONY: install

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Copyright The twilio-addon-operator Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# Compiles the manager for each platform and writes the image as an OCI archive,
+# dist/image.tar. Needs no container engine and no registry. The same commit gives the
+# same bytes on every machine.
+#
+#   build.sh BIN IMAGE VERSION PLATFORMS LDFLAGS
+#
+# BIN is the folder of the tools, PLATFORMS a list with commas. SOURCE_DATE_EPOCH sets the
+# time in the labels, in seconds since 1970; the default is when the commit was made.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+bin=$1 image=$2 version=$3 platforms=$4 ldflags=$5
+created=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+revision=$(git rev-parse HEAD 2>/dev/null || true)
+
+hack/gobuild.sh "compiling the image builder" hack/image . -o "$bin/image"
+
+managers=()
+for platform in ${platforms//,/ }; do
+	manager=dist/image/$platform/manager
+	mkdir -p "$(dirname "$manager")"
+	GOOS=${platform%%/*} GOARCH=${platform##*/} hack/gobuild.sh "compiling the manager for $platform" \
+		. ./cmd/manager -ldflags "$ldflags" -o "$PWD/$manager"
+	managers+=("--manager=$platform=$manager")
+done
+
+digest=$("$bin/image" build "${managers[@]}" --name="$image" --version="$version" \
+	--revision="$revision" --created="$created" --output=dist/image.tar)
+echo "dist/image.tar holds $image for $platforms: $digest"
