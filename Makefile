@@ -152,6 +152,26 @@ image-push: image $(BIN)/kustomize ## Push dist/image.tar as IMG, and pin it by 
 test-image: ## Test the image builder.
 	CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" go test -C hack/image ./...
 
+.PHONY: chart
+chart: ## Copy what the Helm chart shares with config/, and package it into dist/ (IMG=… as its image).
+	@hack/chart.sh
+	@$(GOBUILD) "compiling the chart packager" charts/test ./package -o $(abspath $(BIN)/package-chart)
+	@$(BIN)/package-chart --version=$(VERSION) --output=$(DIST) \
+		--image=$(if $(filter command environment,$(firstword $(origin IMG))),$(IMG))
+
+.PHONY: test-chart
+test-chart: ## Test the Helm chart with Helm and a real API server.
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" go test -C charts/test ./...
+
+.PHONY: sbom
+sbom: image $(BIN)/cyclonedx-gomod ## Write the bill of materials of each manager in the image to dist/.
+	@hack/image/sbom.sh $(abspath $(BIN)) $(PLATFORMS) $(VERSION)
+
+$(BIN)/cyclonedx-gomod: $(wildcard hack/tools/sbom/*)
+	@$(GOBUILD) "compiling cyclonedx-gomod" hack/tools/sbom $(cyclonedx_gomod) -o $(abspath $@) && touch $@
+
+cyclonedx_gomod = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
 # --- End of delivery ---
 
 ##@ Deployment, to the current kube context
