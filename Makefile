@@ -167,10 +167,10 @@ test-chart: ## Test the Helm chart with Helm and a real API server.
 sbom: image $(BIN)/cyclonedx-gomod ## Write the bill of materials of each manager in the image to dist/.
 	@hack/image/sbom.sh $(abspath $(BIN)) $(PLATFORMS) $(VERSION)
 
+cyclonedx_gomod = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
 $(BIN)/cyclonedx-gomod: $(wildcard hack/tools/sbom/*)
 	@$(GOBUILD) "compiling cyclonedx-gomod" hack/tools/sbom $(cyclonedx_gomod) -o $(abspath $@) && touch $@
-
-cyclonedx_gomod = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 
 # --- End of delivery ---
 
