@@ -101,7 +101,7 @@ func pages(t *testing.T) map[string]string {
 		}
 		found[path] = string(content)
 	}
-	for _, path := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md"} {
+	for _, path := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "charts/twilio-addon-operator/README.md"} {
 		add(path)
 	}
 	err := fs.WalkDir(os.DirFS(root), "docs", func(path string, _ fs.DirEntry, err error) error {
@@ -149,6 +149,8 @@ var othersFlags = map[string]string{
 	"field-selector": "kubectl", "for": "kubectl", "from-file": "kubectl", "from-literal": "kubectl", "namespace": "kubectl",
 	"output": "kubectl", "overwrite": "kubectl", "server-side": "kubectl", "timeout": "kubectl", "type": "kubectl",
 	"show-labels": "kubectl", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
+	"docker-server": "kubectl", "docker-username": "kubectl", "docker-password": "kubectl",
+	"set": "Helm", "take-ownership": "Helm", "force-conflicts": "Helm", "reuse-values": "Helm",
 	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
 }
 
