@@ -87,7 +87,22 @@ func writeFile(path string, write func(io.Writer) error) error {
 
 // packFolder writes the files of the folder in the order of their names.
 func packFolder(folder string, w io.Writer) error {
-	archive := tar.NewWriter(w)
+	entries, err := readTree(folder, "")
+	if err != nil {
+		return err
+	}
+	content, err := makeTar(entries)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(content)
+	return err
+}
+
+// readTree returns the files and folders beneath a folder in the order of their names,
+// with modes that do not depend on the file system.
+func readTree(folder, prefix string) ([]entry, error) {
+	var entries []entry
 	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == folder {
 			return err
@@ -96,19 +111,16 @@ func packFolder(folder string, w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		name := prefix + filepath.ToSlash(inside)
 		if d.IsDir() {
-			return writeEntry(archive, entry{path: filepath.ToSlash(inside) + "/", mode: 0o755})
+			entries = append(entries, entry{path: name + "/", mode: 0o755})
+			return nil
 		}
 		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return writeEntry(archive, entry{path: filepath.ToSlash(inside), mode: 0o644, content: content})
-	})
-	if err != nil {
+		entries = append(entries, entry{path: name, mode: 0o644, content: content})
 		return err
-	}
-	return archive.Close()
+	})
+	return entries, err
 }
 
 // push pushes the image of an archive to a reference with a tag, and returns the

@@ -29,12 +29,12 @@ const (
 
 // imageSpec is what an image is built from.
 type imageSpec struct {
-	managers    []manager
-	licensePath string
-	name        string // of the image, with tag; may be empty
-	version     string
-	revision    string // the commit; may be empty
-	created     time.Time
+	managers []manager
+	licenses string // the folder
+	name     string // of the image, with tag; may be empty
+	version  string
+	revision string // the commit; may be empty
+	created  time.Time
 }
 
 // manager is the binary for one platform.
@@ -83,11 +83,11 @@ func (s *imageSpec) build() (v1.ImageIndex, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	license, err := os.ReadFile(s.licensePath)
+	licenses, err := readTree(s.licenses, "licenses/")
 	if err != nil {
 		return nil, err
 	}
-	base, err := baseLayer(license)
+	base, err := baseLayer(licenses)
 	if err != nil {
 		return nil, fmt.Errorf("making the base layer: %w", err)
 	}
@@ -124,7 +124,7 @@ func (s *imageSpec) buildFor(m manager, base v1.Layer) (v1.Image, error) {
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	image, err = mutate.Append(image,
-		mutate.Addendum{Layer: base, History: s.history("CA certificates, users, license")},
+		mutate.Addendum{Layer: base, History: s.history("CA certificates, users, licenses")},
 		mutate.Addendum{Layer: layer, History: s.history("manager")},
 	)
 	if err != nil {

@@ -28,6 +28,37 @@ for platform in ${platforms//,/ }; do
 	managers+=("--manager=$platform=$manager")
 done
 
+# What goes into the binaries: the modules, and Go itself. The certificates are a module of
+# the image builder.
+modules() {
+	local platform format='{{with .Module}}{{if not .Main}}{{.Path}}@{{.Version}} {{.Dir}}{{end}}{{end}}'
+	for platform in ${platforms//,/ }; do
+		GOOS=${platform%%/*} GOARCH=${platform##*/} CGO_ENABLED=0 go list -mod=readonly -deps -f "$format" ./cmd/manager
+	done
+	go list -C hack/image -mod=readonly -f "$format" golang.org/x/crypto/x509roots/fallback/bundle
+	echo "$(go env GOVERSION) $(go env GOROOT)"
+}
+
+# A license may ask to go along with a copy, and Apache's with the NOTICE.
+licenses=dist/image/licenses
+rm -rf "$licenses"
+mkdir -p "$licenses"
+cp LICENSE "$licenses/"
+modules | sort -u >dist/image/modules
+while read -r module source; do
+	mkdir -p "$licenses/third-party/$module"
+	found=""
+	for file in "$source"/LICENSE* "$source"/COPYING* "$source"/NOTICE*; do
+		[ -f "$file" ] || continue
+		cp "$file" "$licenses/third-party/$module/"
+		case $file in *NOTICE*) ;; *) found=yes ;; esac
+	done
+	if [ -z "$found" ]; then
+		echo "image: $module has no license file" >&2
+		exit 1
+	fi
+done <dist/image/modules
+
 digest=$("$bin/image" build "${managers[@]}" --name="$image" --version="$version" \
-	--revision="$revision" --created="$created" --output=dist/image.tar)
+	--revision="$revision" --created="$created" --licenses="$licenses" --output=dist/image.tar)
 echo "dist/image.tar holds $image for $platforms: $digest"

@@ -32,12 +32,14 @@ import (
 
 const (
 	created  = "1767225600" // 2026-01-01
-	license  = "../../LICENSE"
 	revision = "0123456789abcdef0123456789abcdef01234567"
 )
 
-// binaries are a small program for each platform, compiled once.
-var binaries = map[string]string{}
+var (
+	// binaries are a small program for each platform, compiled once.
+	binaries = map[string]string{}
+	licenses string // a folder
+)
 
 func TestMain(m *testing.M) {
 	folder, err := os.MkdirTemp("", "image-test-")
@@ -48,6 +50,15 @@ func TestMain(m *testing.M) {
 		if err := compile(folder, arch); err != nil {
 			log.Fatal(err)
 		}
+	}
+	licenses = filepath.Join(folder, "licenses")
+	module := filepath.Join(licenses, "third-party", "example.com", "module@v1.0.0")
+	if err := errors.Join(
+		os.MkdirAll(module, 0o700),
+		os.WriteFile(filepath.Join(licenses, "LICENSE"), []byte("ours"), 0o600),
+		os.WriteFile(filepath.Join(module, "LICENSE"), []byte("theirs"), 0o600),
+	); err != nil {
+		log.Fatal(err)
 	}
 	code := m.Run()
 	_ = os.RemoveAll(folder)
@@ -73,7 +84,7 @@ func buildArgs(output string, more ...string) []string {
 	return append([]string{
 		"build",
 		"--manager=linux/amd64=" + binaries["amd64"], "--manager=linux/arm64=" + binaries["arm64"],
-		"--license=" + license, "--version=v1.2.3", "--revision=" + revision, "--created=" + created,
+		"--licenses=" + licenses, "--version=v1.2.3", "--revision=" + revision, "--created=" + created,
 		"--name=registry.example.com/twilio-addon-operator:v1.2.3", "--output=" + output,
 	}, more...)
 }
@@ -200,15 +211,19 @@ func TestFiles(t *testing.T) {
 		}
 		_, arch, _ := strings.Cut(platform, "/")
 		want := map[string]file{
-			"etc/":             {Mode: 0o755, Type: folder},
-			"etc/group":        {Mode: 0o644, Type: regular, Content: group},
-			"etc/passwd":       {Mode: 0o644, Type: regular, Content: passwd},
-			"etc/ssl/":         {Mode: 0o755, Type: folder},
-			"etc/ssl/certs/":   {Mode: 0o755, Type: folder},
-			certificatesPath:   {Mode: 0o644, Type: regular, Content: string(certificates())},
-			"licenses/":        {Mode: 0o755, Type: folder},
-			"licenses/LICENSE": {Mode: 0o644, Type: regular, Content: read(t, license)},
-			"manager":          {Mode: 0o755, Type: regular, Content: read(t, binaries[arch])},
+			"etc/":                              {Mode: 0o755, Type: folder},
+			"etc/group":                         {Mode: 0o644, Type: regular, Content: group},
+			"etc/passwd":                        {Mode: 0o644, Type: regular, Content: passwd},
+			"etc/ssl/":                          {Mode: 0o755, Type: folder},
+			"etc/ssl/certs/":                    {Mode: 0o755, Type: folder},
+			certificatesPath:                    {Mode: 0o644, Type: regular, Content: string(certificates())},
+			"licenses/":                         {Mode: 0o755, Type: folder},
+			"licenses/LICENSE":                  {Mode: 0o644, Type: regular, Content: "ours"},
+			"licenses/third-party/":             {Mode: 0o755, Type: folder},
+			"licenses/third-party/example.com/": {Mode: 0o755, Type: folder},
+			"licenses/third-party/example.com/module@v1.0.0/":        {Mode: 0o755, Type: folder},
+			"licenses/third-party/example.com/module@v1.0.0/LICENSE": {Mode: 0o644, Type: regular, Content: "theirs"},
+			"manager": {Mode: 0o755, Type: regular, Content: read(t, binaries[arch])},
 		}
 		if diff := cmp.Diff(want, files); diff != "" {
 			t.Errorf("%s: files (-want +got):\n%.3000s", platform, diff)
@@ -281,8 +296,7 @@ func TestProgramsAreOfTheirPlatform(t *testing.T) {
 	}
 }
 
-// The certificates parse, none has expired at the time of the pin, and the root of
-// Twilio's certificate is among them.
+// The certificates parse, each is a CA's, and well-known roots are among them.
 func TestCertificates(t *testing.T) {
 	subjects := map[string]bool{}
 	for rest := certificates(); ; {
@@ -398,11 +412,11 @@ func TestRefusals(t *testing.T) {
 		"no file":              {[]string{"build", "--manager=linux/amd64"}, "not PLATFORM=FILE"},
 		"another system":       {[]string{"build", "--manager=windows/amd64=x"}, "not linux/ARCHITECTURE"},
 		"platform twice":       {buildArgs(output, "--manager=linux/arm64="+binaries["arm64"]), "two binaries for linux/arm64"},
-		"wrong architecture":   {[]string{"build", "--version=v1", "--license=" + license, "--manager=linux/arm64=" + binaries["amd64"]}, "built for EM_X86_64"},
-		"no program":           {[]string{"build", "--version=v1", "--license=" + license, "--manager=linux/amd64=" + text}, "not a Linux program"},
-		"unknown architecture": {[]string{"build", "--version=v1", "--license=" + license, "--manager=linux/s390x=" + binaries["amd64"]}, `"s390x" is not supported`},
+		"wrong architecture":   {[]string{"build", "--version=v1", "--licenses=" + licenses, "--manager=linux/arm64=" + binaries["amd64"]}, "built for EM_X86_64"},
+		"no program":           {[]string{"build", "--version=v1", "--licenses=" + licenses, "--manager=linux/amd64=" + text}, "not a Linux program"},
+		"unknown architecture": {[]string{"build", "--version=v1", "--licenses=" + licenses, "--manager=linux/s390x=" + binaries["amd64"]}, `"s390x" is not supported`},
 		"name is no name":      {buildArgs(output, "--name=UPPER CASE"), "repository can only contain"},
-		"no license":           {buildArgs(output, "--license="+text+"-not-there"), "no such file"},
+		"no licenses":          {buildArgs(output, "--licenses="+text+"-not-there"), "no such file"},
 		"push without tag":     {[]string{"push", "registry.example.com/operator"}, "not REGISTRY/NAME:TAG"},
 		"push without archive": {[]string{"push", "--archive=" + output, "registry.example.com/operator:v1"}, "no such file"},
 		"push without host":    {[]string{"push", "twilio-addon-operator:latest"}, "not REGISTRY/NAME:TAG"},

@@ -34,9 +34,9 @@ type entry struct {
 }
 
 // baseLayer holds what a static binary needs beside itself. It changes only with the
-// pinned certificates, so that releases share it.
-func baseLayer(license []byte) (v1.Layer, error) {
-	return makeLayer([]entry{
+// pinned dependencies, so that releases share it.
+func baseLayer(licenses []entry) (v1.Layer, error) {
+	return makeLayer(append([]entry{
 		{path: "etc/", mode: 0o755},
 		{path: "etc/group", mode: 0o644, content: []byte(group)},
 		{path: "etc/passwd", mode: 0o644, content: []byte(passwd)},
@@ -44,8 +44,7 @@ func baseLayer(license []byte) (v1.Layer, error) {
 		{path: "etc/ssl/certs/", mode: 0o755},
 		{path: certificatesPath, mode: 0o644, content: certificates()},
 		{path: "licenses/", mode: 0o755},
-		{path: "licenses/LICENSE", mode: 0o644, content: license},
-	})
+	}, licenses...))
 }
 
 // certificates are Mozilla's root certificates as PEM, from the pinned Go module. A root
