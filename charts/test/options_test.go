@@ -94,6 +94,8 @@ func TestEveryFlagHasAValue(t *testing.T) {
 		delete(missing, name)
 	}
 	set := deploymentOf(t, rendered(t, everything)).Spec.Template.Spec.Containers[0].Args
+	// Needs TLS, which everything switches off.
+	set = append(set, deploymentOf(t, rendered(t, withCertificate)).Spec.Template.Spec.Containers[0].Args...)
 	for _, arg := range set {
 		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		delete(missing, name)
@@ -129,6 +131,26 @@ func flagsIn(t *testing.T, path string) map[string]bool {
 		return true
 	})
 	return flags
+}
+
+var withCertificate = values{"metrics.certificateSecret": "metrics-tls", "trustedCA.secret": "company-ca"}
+
+// The manager reads the certificate from where the Secret is mounted.
+func TestMetricsCertificate(t *testing.T) {
+	pod := deploymentOf(t, rendered(t, withCertificate)).Spec.Template.Spec
+	mounts, volumes := map[string]string{}, map[string]string{}
+	for _, mount := range pod.Containers[0].VolumeMounts {
+		mounts[mount.Name] = mount.MountPath
+	}
+	for _, volume := range pod.Volumes {
+		volumes[volume.Name] = volume.Secret.SecretName
+	}
+	if diff := cmp.Diff(map[string]string{"metrics-certificate": "metrics-tls", "company-ca": "company-ca"}, volumes); diff != "" {
+		t.Errorf("volumes (-want +got):\n%s", diff)
+	}
+	if arg := "--metrics-cert-dir=" + mounts["metrics-certificate"]; !slices.Contains(pod.Containers[0].Args, arg) {
+		t.Errorf("the arguments are %v, want %s", pod.Containers[0].Args, arg)
+	}
 }
 
 // What the values of proxy and CA become.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,5 +151,25 @@ func TestRenderedVersion(t *testing.T) {
 	}
 	if _, selected := deployment.Spec.Selector.MatchLabels[version]; selected {
 		t.Error("the selector has the version, so no update could be applied")
+	}
+}
+
+// The certificate is mounted where the manager is told to look, beside the company's CA.
+func TestMetricsCertificateComponent(t *testing.T) {
+	pod := withComponents(t, "company-ca", "metrics-certificate").Spec.Template.Spec
+	mounts := map[string]string{}
+	for _, mount := range pod.Containers[0].VolumeMounts {
+		mounts[mount.Name] = mount.MountPath
+	}
+	want := map[string]string{"company-ca": "/etc/ssl/company", "metrics-certificate": "/etc/metrics-certificate"}
+	if diff := cmp.Diff(want, mounts); diff != "" {
+		t.Errorf("mounts (-want +got):\n%s", diff)
+	}
+	if len(pod.Volumes) != 2 {
+		t.Errorf("volumes are %v", pod.Volumes)
+	}
+	const arg = "--metrics-cert-dir=/etc/metrics-certificate"
+	if !slices.Contains(pod.Containers[0].Args, arg) || !slices.Contains(pod.Containers[0].Args, "--leader-elect") {
+		t.Errorf("the arguments are %v, want %s in addition to those there were", pod.Containers[0].Args, arg)
 	}
 }

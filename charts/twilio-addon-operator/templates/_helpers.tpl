@@ -47,6 +47,42 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- define "operator.volumeMounts" -}}
+{{- if or .Values.trustedCA.configMap .Values.trustedCA.secret }}
+- name: company-ca
+  mountPath: /etc/ssl/company
+  readOnly: true
+{{- end }}
+{{- if and .Values.metrics.secure .Values.metrics.certificateSecret }}
+- name: metrics-certificate
+  mountPath: /etc/metrics-certificate
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "operator.volumes" -}}
+{{- if .Values.trustedCA.configMap }}
+- name: company-ca
+  configMap:
+    name: {{ .Values.trustedCA.configMap }}
+{{- else if .Values.trustedCA.secret }}
+- name: company-ca
+  secret:
+    secretName: {{ .Values.trustedCA.secret }}
+{{- end }}
+{{- if and .Values.metrics.secure .Values.metrics.certificateSecret }}
+- name: metrics-certificate
+  secret:
+    secretName: {{ .Values.metrics.certificateSecret }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/*
 Prints an object of files/ as one of this release: "object" is changed. It gets the
 release's prefix, namespace, labels and annotations; "labels" and "annotations" come on top.
