@@ -152,9 +152,12 @@ image-push: image $(BIN)/kustomize ## Push dist/image.tar as IMG, and pin it by 
 test-image: ## Test the image builder.
 	CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" go test -C hack/image ./...
 
-.PHONY: chart
-chart: ## Copy what the Helm chart shares with config/, and package it into dist/ (IMG=… as its image).
+.PHONY: chart-files
+chart-files: ## Copy into the Helm chart what it shares with config/.
 	@hack/chart.sh
+
+.PHONY: chart
+chart: chart-files ## Package the Helm chart into dist/ (IMG=… as its image).
 	@$(GOBUILD) "compiling the chart packager" charts/test ./package -o $(abspath $(BIN)/package-chart)
 	@$(BIN)/package-chart --version=$(VERSION) --output=$(DIST) \
 		--image=$(if $(filter command environment,$(firstword $(origin IMG))),$(IMG))

@@ -149,9 +149,9 @@ var othersFlags = map[string]string{
 	"field-selector": "kubectl", "for": "kubectl", "from-file": "kubectl", "from-literal": "kubectl", "namespace": "kubectl",
 	"output": "kubectl", "overwrite": "kubectl", "server-side": "kubectl", "timeout": "kubectl", "type": "kubectl",
 	"show-labels": "kubectl", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
+	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
 	"docker-server": "kubectl", "docker-username": "kubectl", "docker-password": "kubectl",
 	"set": "Helm", "take-ownership": "Helm", "force-conflicts": "Helm", "reuse-values": "Helm",
-	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
 }
 
 func TestFlagsInTheDocsExist(t *testing.T) {
