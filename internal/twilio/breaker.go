@@ -23,12 +23,12 @@ type circuit int
 
 const (
 	circuitClosed  circuit = iota // calls as the limit allows
-	circuitOpen                   // no turn before until
-	circuitProbing                // one turn, to see whether Twilio answers again
+	circuitOpen                   // no permit before until
+	circuitProbing                // one permit, to see whether Twilio answers again
 )
 
-// breaker leaves an account alone that gets nothing but failures, and for as long
-// as a 429 asks for.
+// breaker pauses the calls of an account that gets nothing but failures, and for as
+// long as a 429 asks for.
 type breaker struct {
 	circuit circuit
 	reason  Reason

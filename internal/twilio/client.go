@@ -29,8 +29,8 @@ const (
 	pageSize = 1000 // Twilio's largest
 	maxPages = 100
 
-	// A 429 was not processed, so the call is tried again at once, while its turn
-	// is still held: at most this often, and not if Twilio asks for a longer wait.
+	// A 429 was not processed, so the call is tried again at once, while its
+	// permit is still held: at most this often, and not if Twilio asks for a longer wait.
 	maxThrottleRetries = 2
 	maxThrottleWait    = 2 * time.Second
 	throttlePause      = 100 * time.Millisecond
@@ -44,11 +44,11 @@ type Options struct {
 	AccountSID  string
 	BaseURL     string // default DefaultBaseURL
 	Credentials Credentials
-	Governor    *Governor // is told of every outcome; may be nil
-	Metrics     *Metrics  // may be nil
-	// Transport is NewTransport's, shared by all clients of the process. With a
-	// Governor, an account's calls go over connections of its own, made as this
-	// transport says: at most as many to a host as the account's ceiling.
+	Limiter     *Limiter // learns from every outcome; may be nil
+	Metrics     *Metrics // may be nil
+	// Transport carries the requests. With NewTransport's, which all clients of the
+	// process share, and a Limiter, the account has connections of its own: at most as
+	// many to a host as its maximum concurrency.
 	Transport http.RoundTripper
 	UserAgent string // default "twilio-addon-operator"
 	// CallTimeout bounds each HTTP request from dialling to the last byte of the
@@ -75,14 +75,14 @@ type AssignedAddOn struct {
 	DateUpdated  time.Time // UTC; zero when Twilio gave none that can be read
 }
 
-// Client speaks for one account. It is safe for concurrent use. It makes one
-// request at a time for a caller; how many callers there may be is the
-// Governor's business.
+// Client calls Twilio for one account. It is safe for concurrent use. It makes one
+// request at a time for a caller; Attempt limits how many callers there are.
 type Client struct {
-	account     string
+	account     string // as it was given: Twilio's paths are case-sensitive
+	label       string // the account's canonical SID, for metrics and connections
 	base        *url.URL
 	credentials Credentials
-	governor    *Governor
+	limiter     *Limiter
 	metrics     *Metrics
 	transport   http.RoundTripper
 	readOnly    bool
@@ -110,9 +110,10 @@ func New(o Options) (*Client, error) {
 	}
 	return &Client{
 		account:     o.AccountSID,
+		label:       canonicalSID(o.AccountSID),
 		base:        base,
 		credentials: o.Credentials,
-		governor:    o.Governor,
+		limiter:     o.Limiter,
 		metrics:     o.Metrics,
 		transport:   o.Transport,
 		userAgent:   oneLine(o.UserAgent) + " twilio-go/" + sdk.LibraryVersion,
@@ -135,7 +136,10 @@ func (c *Client) ReadOnly() *Client {
 
 // wire is the transport of the next call.
 func (c *Client) wire() http.RoundTripper {
-	transport := c.governor.transport(c.transport)
+	transport := c.transport
+	if shared, ok := transport.(*Transport); ok && c.limiter != nil {
+		transport = shared.of(c.label, c.limiter.Snapshot().MaxConcurrency)
+	}
 	if c.readOnly {
 		return readOnlyTransport{next: transport}
 	}
@@ -276,7 +280,7 @@ func (c *Client) do(ctx context.Context, op Operation, pn string, run exchange) 
 	}
 }
 
-// once runs one exchange and tells the governor and the metrics how it went.
+// once runs one exchange and tells the metrics and the limiter how it went.
 func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange) error {
 	if err := ctx.Err(); err != nil {
 		return &Error{Operation: op, Err: err}
@@ -284,11 +288,11 @@ func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	over := &call{ctx: ctx, client: c, operation: op}
-	ticket, start := c.governor.began(pn), time.Now()
+	ticket, start := c.limiter.began(pn), time.Now()
 	// A literal handler: the constructors of twilio-go read the environment.
 	err := over.finish(run(openapi.NewApiService(&sdk.RequestHandler{Client: over}), over))
-	c.governor.ended(ticket, err)
-	c.metrics.exchanged(c.account, op, err, time.Since(start))
+	c.metrics.exchanged(c.label, op, err, time.Since(start))
+	c.limiter.ended(ticket, err) // last: it may drop the account with its metrics
 	return err
 }
 
@@ -302,14 +306,14 @@ func (c *Client) pause(ctx context.Context, attempt int, err error) bool {
 		}
 		wait = max(wait, asked)
 	}
-	if c.governor.paused() {
+	if c.limiter.paused() {
 		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return !c.governor.paused()
+		return !c.limiter.paused()
 	case <-ctx.Done():
 		return false
 	}

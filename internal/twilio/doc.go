@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package twilio is the operator's client of Twilio's assigned add-ons and the
-// governor of how many calls an account may have in flight.
+// limiter of how many calls an account may have in flight.
 //
 // Requests are built by the generated code of github.com/twilio/twilio-go;
 // everything that code gets wrong (contexts, redirects, unclosed bodies, error

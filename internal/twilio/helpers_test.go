@@ -104,7 +104,7 @@ func (s *server) connections() (dialled, open int) {
 // newClient fills in what o leaves out.
 func newClient(t *testing.T, baseURL string, o Options) *Client {
 	t.Helper()
-	transport := NewTransport(DefaultCeiling)
+	transport := NewTransport(DefaultMaxConcurrency)
 	t.Cleanup(transport.CloseIdleConnections)
 	o.AccountSID, o.BaseURL = testAccount, baseURL
 	o.Credentials = Credentials{Username: testAccount, Password: testPassword}

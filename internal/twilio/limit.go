@@ -3,7 +3,7 @@
 
 package twilio
 
-// How fast a limit below the ceiling is raised again.
+// How fast a limit below the maximum is raised again.
 const (
 	// runPerTurn successes for each turn of the limit earn one more turn: about a
 	// second at Twilio's latency, whatever the limit.
@@ -15,14 +15,14 @@ const (
 
 // limit learns how many calls Twilio takes at a time, which it does not publish.
 //
-// Until a 429 it is the ceiling, so that nothing is slow that need not be. A 429
+// Until a 429 it is the maximum, so that nothing is slower than it must be. A 429
 // takes a quarter off; a run of successes while the limit was in full use adds one.
-// The level so reached is on probation: a 429 then takes back just that one, and
-// doubles the run needed to try it again. So the limit rests on what Twilio takes,
-// and the tries to leave it cost next to nothing.
+// A level so reached is on probation: a 429 then takes back just that one, and
+// doubles the run needed to try it again. So the limit settles on what Twilio takes,
+// and the attempts to exceed it cost next to nothing.
 type limit struct {
-	ceiling int
-	learned int // 0: no 429 has taught anything below the ceiling
+	maximum int
+	learned int // 0: no 429 has taught anything below the maximum
 	// probing says that learned was raised and has not held for a run yet.
 	probing bool
 	run     int // successes at this level
@@ -35,14 +35,14 @@ type limit struct {
 // value is the number of calls that may be in flight.
 func (l *limit) value() int {
 	if l.learned == 0 {
-		return l.ceiling
+		return l.maximum
 	}
-	return min(l.learned, l.ceiling)
+	return min(l.learned, l.maximum)
 }
 
 // succeeded counts a call that Twilio processed; last is the newest call begun.
 func (l *limit) succeeded(t ticket, last uint64) {
-	if l.learned == 0 || l.learned > l.ceiling || !t.full || t.seq <= l.changed {
+	if l.learned == 0 || l.learned > l.maximum || !t.full || t.seq <= l.changed {
 		return
 	}
 	l.run++
@@ -73,7 +73,7 @@ func (l *limit) needed() int {
 
 func (l *limit) raise(last uint64) {
 	l.run, l.changed = 0, last
-	if l.learned == l.ceiling {
+	if l.learned == l.maximum {
 		l.learned = 0
 		return
 	}

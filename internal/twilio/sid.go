@@ -3,7 +3,10 @@
 
 package twilio
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 // Twilio's identifiers: two letters for the kind and 32 hexadecimal digits.
 var (
@@ -27,4 +30,15 @@ func checkAddOn(sid string) error {
 		return inputError("the add-on SID is not XE and 32 hexadecimal digits")
 	}
 	return nil
+}
+
+// canonicalSID is the one spelling that all letter cases of a SID share: the kind in
+// capitals, the digits in small letters. It is for comparing and for labels; requests
+// use the spelling that was given.
+func canonicalSID(sid string) string {
+	const kind = 2
+	if len(sid) < kind {
+		return strings.ToUpper(sid)
+	}
+	return strings.ToUpper(sid[:kind]) + strings.ToLower(sid[kind:])
 }

@@ -7,12 +7,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -92,27 +94,89 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// NewTransport returns the transport that all clients of a process share. It
-// speaks TLS 1.2 or newer and HTTP/2 where offered, and keeps up to idlePerHost
-// connections to a host open between calls: with at least as many as all accounts'
-// ceilings together, a call never has to dial where a turn was used before.
+// Transport carries the requests of all clients of a process. Each account with a
+// limiter has connections of its own: a transport that accounts share may dial for one
+// caller and hand the connection to another, and so open more than there are callers.
+type Transport struct {
+	// Transport is the model that the accounts' own transports are copies of. Change
+	// it before the first call only.
+	*http.Transport
+
+	mu        sync.Mutex
+	byAccount map[string]*accountTransport // by canonical SID
+}
+
+type accountTransport struct {
+	*http.Transport
+	used time.Time
+}
+
+// forgetTransport is how long an account's transport is kept without a call.
+const forgetTransport = time.Hour
+
+// NewTransport returns a transport that speaks TLS 1.2 or newer and HTTP/2 where
+// offered, and keeps connections open between calls: for an account with a limiter as
+// many as its maximum concurrency, else up to idlePerHost.
 //
-// The environment's proxy is used for https, where it sees no credential, and
-// never for plain http, where it would.
-func NewTransport(idlePerHost int) *http.Transport {
+// The proxy of the environment (HTTPS_PROXY, NO_PROXY) is used for https, where it
+// sees no credential, and never for plain http, where it would.
+func NewTransport(idlePerHost int) *Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		Proxy:                  proxyForTLS,
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  30 * time.Second,
-		IdleConnTimeout:        90 * time.Second,
-		MaxIdleConnsPerHost:    max(idlePerHost, 1),
-		MaxResponseHeaderBytes: 64 << 10,
-		ForceAttemptHTTP2:      true,
-		// A dead HTTP/2 connection carries every call of the process: find out soon.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+	return &Transport{
+		byAccount: map[string]*accountTransport{},
+		Transport: &http.Transport{
+			Proxy:                  proxyForTLS,
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    10 * time.Second,
+			ResponseHeaderTimeout:  30 * time.Second,
+			IdleConnTimeout:        90 * time.Second,
+			MaxIdleConnsPerHost:    max(idlePerHost, 1),
+			MaxResponseHeaderBytes: 64 << 10,
+			ForceAttemptHTTP2:      true,
+			// A dead HTTP/2 connection carries every call of the account: find out soon.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+		},
+	}
+}
+
+// of returns the account's own transport, with at most maxConns connections to a host.
+func (t *Transport) of(account string, maxConns int) *http.Transport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	own := t.byAccount[account]
+	if own == nil || own.MaxConnsPerHost != maxConns {
+		if own != nil {
+			own.CloseIdleConnections() // those in use close once they are idle
+		}
+		t.sweep(now)
+		own = &accountTransport{Transport: t.Clone()}
+		own.MaxConnsPerHost, own.MaxIdleConnsPerHost = maxConns, maxConns
+		t.byAccount[account] = own
+	}
+	own.used = now
+	return own.Transport
+}
+
+// sweep drops the transports of accounts that make no calls any more.
+func (t *Transport) sweep(now time.Time) {
+	maps.DeleteFunc(t.byAccount, func(_ string, own *accountTransport) bool {
+		if now.Sub(own.used) < forgetTransport {
+			return false
+		}
+		own.CloseIdleConnections()
+		return true
+	})
+}
+
+// CloseIdleConnections closes the connections of all accounts that no call uses.
+func (t *Transport) CloseIdleConnections() {
+	t.Transport.CloseIdleConnections()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, own := range t.byAccount {
+		own.CloseIdleConnections()
 	}
 }
 

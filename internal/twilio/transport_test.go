@@ -185,7 +185,7 @@ func TestTransportSpeaksHTTP2AndModernTLS(t *testing.T) {
 		protocols[r.Proto]++
 		_, _ = w.Write([]byte(page("")))
 	})
-	trusting := func() *http.Transport {
+	trusting := func() *Transport {
 		transport := NewTransport(1)
 		transport.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		t.Cleanup(transport.CloseIdleConnections)
@@ -263,7 +263,7 @@ func TestProxyOfTheEnvironmentIsNotForPlainHTTP(t *testing.T) {
 // callers are open, and next to none is made anew. (On a machine so busy that writing
 // a request takes 50 ms, net/http gives one up.)
 func TestConnectionsAreReused(t *testing.T) {
-	const callers = DefaultCeiling
+	const callers = DefaultMaxConcurrency
 	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodDelete:
@@ -275,7 +275,7 @@ func TestConnectionsAreReused(t *testing.T) {
 			_, _ = w.Write([]byte(page("", assignment(testNumber, testAddOn))))
 		}
 	})
-	client := newClient(t, s.URL, Options{Governor: NewGovernors(nil).For(testAccount)})
+	client := newClient(t, s.URL, Options{Limiter: NewLimiters(nil).For(testAccount)})
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
@@ -299,13 +299,13 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// TestConnectionsFollowTheCeiling: a lower ceiling closes what is too many.
-func TestConnectionsFollowTheCeiling(t *testing.T) {
+// TestConnectionsFollowTheMaximum: a lower maximum closes what is too many.
+func TestConnectionsFollowTheMaximum(t *testing.T) {
 	s, _ := serve(t, answer(200, page("")))
-	g := NewGovernors(nil).For(testAccount)
-	client := newClient(t, s.URL, Options{Governor: g})
-	for _, ceiling := range []int{5, 2} {
-		g.SetCeiling("test", ceiling)
+	l := NewLimiters(nil).For(testAccount)
+	client := newClient(t, s.URL, Options{Limiter: l})
+	for _, maximum := range []int{5, 2} {
+		l.SetMaxConcurrency("test", maximum)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
@@ -315,9 +315,9 @@ func TestConnectionsFollowTheCeiling(t *testing.T) {
 			})
 		}
 		all.Wait()
-		waitFor(t, "the connections to be "+itoa(ceiling)+" at most", func() bool {
+		waitFor(t, "the connections to be "+itoa(maximum)+" at most", func() bool {
 			_, open := s.connections()
-			return open <= ceiling
+			return open <= maximum
 		})
 	}
 }

@@ -11,52 +11,66 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// desk asks a governor for turns and remembers who was woken, in order.
+// desk asks a limiter for permits and remembers who was woken, in order.
 type desk struct {
 	t     *testing.T
-	g     *Governor
+	ls    *Limiters
+	l     *Limiter
 	mu    sync.Mutex
 	woken []string
 }
 
-func newDesk(t *testing.T, ceiling int) *desk {
+func newDesk(t *testing.T, maximum int) *desk {
 	t.Helper()
-	g := NewGovernors(nil).For(testAccount)
-	g.SetCeiling("test", ceiling)
-	return &desk{t: t, g: g}
+	ls := NewLimiters(nil)
+	l := ls.For(testAccount)
+	l.SetMaxConcurrency("test", maximum)
+	return &desk{t: t, ls: ls, l: l}
 }
 
-func (d *desk) ask(key string, p Priority) (*Turn, Pause) {
-	return d.g.Admit(key, p, func() {
+// acquire asks for a permit in a, and notes the wake.
+func (d *desk) acquire(a *Attempt, p Priority) (bool, Pause) {
+	return a.Acquire(d.l, p, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.woken = append(d.woken, key)
+		d.woken = append(d.woken, a.key)
 	})
 }
 
-// granted fails the test unless key gets its turn at once.
-func (d *desk) granted(key string, p Priority) *Turn {
-	d.t.Helper()
-	turn, pause := d.ask(key, p)
-	if turn == nil {
-		d.t.Fatalf("%s: no turn: %+v", key, pause)
-	}
-	return turn
+// ask opens an attempt of key and asks for a permit.
+func (d *desk) ask(key string, p Priority) (*Attempt, bool, Pause) {
+	a := d.ls.Begin(key)
+	ok, pause := d.acquire(a, p)
+	return a, ok, pause
 }
 
-// refused fails the test unless key has to wait, for that reason.
+// granted fails the test unless key gets its permit at once. The attempt stays open.
+func (d *desk) granted(key string, p Priority) *Attempt {
+	d.t.Helper()
+	a, ok, pause := d.ask(key, p)
+	if !ok {
+		d.t.Fatalf("%s: no permit: %+v", key, pause)
+	}
+	return a
+}
+
+// refused fails the test unless an attempt of key is told to wait, for that reason.
 func (d *desk) refused(key string, p Priority, want Reason) {
 	d.t.Helper()
-	if turn, pause := d.ask(key, p); turn != nil || pause.Reason != want {
-		d.t.Fatalf("%s: got turn %v, reason %q; want none, %q", key, turn != nil, pause.Reason, want)
+	a, ok, pause := d.ask(key, p)
+	if ok || pause.Reason != want {
+		d.t.Fatalf("%s: got permit %v, reason %q; want none, %q", key, ok, pause.Reason, want)
 	}
+	a.End()
 }
 
 // takeWoken returns who was woken since the last time.
@@ -75,9 +89,9 @@ func (d *desk) wantWoken(why string, want ...string) {
 	}
 }
 
-func TestGovernorOrder(t *testing.T) {
+func TestLimiterOrder(t *testing.T) {
 	d := newDesk(t, 1)
-	turn := d.granted("holder", Foreground)
+	permit := d.granted("holder", Foreground)
 	d.refused("b1", Background, Busy)
 	d.refused("b2", Background, Busy)
 	d.refused("f1", Foreground, Busy)
@@ -87,31 +101,31 @@ func TestGovernorOrder(t *testing.T) {
 	d.refused("b2", Foreground, Busy) // an upgrade goes behind the others of its class
 	d.wantWoken("nothing is free")
 	for _, next := range []string{"f1", "f2", "b2", "b1"} {
-		turn.Done()
-		d.wantWoken("a turn was given back", next)
-		turn = d.granted(next, Background)
+		permit.End()
+		d.wantWoken("a permit was returned", next)
+		permit = d.granted(next, Background)
 	}
-	turn.Done()
+	permit.End()
 	d.wantWoken("nobody waits")
 }
 
-func TestGovernorKeepsATurnForTheWoken(t *testing.T) {
+func TestLimiterHoldsAPermitForTheWoken(t *testing.T) {
 	d := newDesk(t, 1)
-	turn := d.granted("holder", Background)
+	permit := d.granted("holder", Background)
 	d.refused("waiter", Background, Busy)
-	turn.Done()
-	d.wantWoken("the turn is free", "waiter")
+	permit.End()
+	d.wantWoken("the permit is free", "waiter")
 	d.refused("barger", Foreground, Busy)
-	turn = d.granted("waiter", Background)
-	d.wantWoken("the turn is taken")
-	turn.Done()
-	d.wantWoken("the turn is free again", "barger")
+	permit = d.granted("waiter", Background)
+	d.wantWoken("the permit is taken")
+	permit.End()
+	d.wantWoken("the permit is free again", "barger")
 }
 
-func TestGovernorForget(t *testing.T) {
+func TestLimiterCancel(t *testing.T) {
 	cases := map[string]struct {
-		forget []string
-		want   []string // woken after the turn was given back and the keys forgotten
+		cancel []string
+		want   []string // woken after the permit was returned and the keys were cancelled
 	}{
 		"a woken key lets in the next":        {[]string{"w1"}, []string{"w1", "w2"}},
 		"a waiting key just goes":             {[]string{"w2"}, []string{"w1"}},
@@ -122,46 +136,46 @@ func TestGovernorForget(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t, 1)
-			turn := d.granted("holder", Background)
+			permit := d.granted("holder", Background)
 			for _, key := range []string{"w1", "w2", "w3"} {
 				d.refused(key, Background, Busy)
 			}
-			turn.Done()
-			for _, key := range c.forget {
-				d.g.governors.Forget(key)
+			permit.End()
+			for _, key := range c.cancel {
+				d.ls.Cancel(key)
 			}
 			d.wantWoken(name, c.want...)
 		})
 	}
 }
 
-func TestGovernorForgetsAtTheOldAccount(t *testing.T) {
+func TestLimiterCancelsAtTheOldAccount(t *testing.T) {
 	d := newDesk(t, 1)
-	other := &desk{t: t, g: d.g.governors.For("AC00000000000000000000000000000002")}
-	turn := d.granted("holder", Background)
+	other := &desk{t: t, ls: d.ls, l: d.ls.For("AC00000000000000000000000000000002")}
+	permit := d.granted("holder", Background)
 	d.refused("mover", Background, Busy)
 	d.refused("next", Background, Busy)
 	other.granted("mover", Background)
-	turn.Done()
+	permit.End()
 	d.wantWoken("the mover asks elsewhere now", "next")
 }
 
-func TestGovernorBackgroundIsNotStarved(t *testing.T) {
+func TestLimiterBackgroundIsNotStarved(t *testing.T) {
 	d := newDesk(t, 1)
-	turn := d.granted("holder", Foreground)
+	permit := d.granted("holder", Foreground)
 	for i := range 40 {
 		d.refused(fmt.Sprintf("f%02d", i), Foreground, Busy)
 		d.refused(fmt.Sprintf("b%02d", i), Background, Busy)
 	}
 	var order []string
 	for range 32 {
-		turn.Done()
+		permit.End()
 		woken := d.takeWoken()
 		if len(woken) != 1 {
 			t.Fatalf("woken %v, want one", woken)
 		}
 		order = append(order, woken[0])
-		turn = d.granted(woken[0], Background)
+		permit = d.granted(woken[0], Background)
 	}
 	background := slices.DeleteFunc(slices.Clone(order), func(key string) bool { return key[0] == 'f' })
 	if want := []string{"b00", "b01", "b02", "b03"}; !slices.Equal(background, want) {
@@ -174,99 +188,97 @@ func TestGovernorBackgroundIsNotStarved(t *testing.T) {
 	}
 }
 
-func TestGovernorDoneCountsOnce(t *testing.T) {
+func TestLimiterEndCountsOnce(t *testing.T) {
 	d := newDesk(t, 1)
-	turn := d.granted("a", Foreground)
-	turn.Done()
+	permit := d.granted("a", Foreground)
+	permit.End()
 	second := d.granted("b", Foreground)
-	turn.Done()
+	permit.End()
 	d.refused("c", Foreground, Busy)
-	second.Done()
-	(*Turn)(nil).Done()
-	if diff := cmp.Diff(Snapshot{Limit: 1, Ceiling: 1, WaitingForeground: 1}, d.g.Snapshot()); diff != "" {
+	second.End()
+	if diff := cmp.Diff(Snapshot{Limit: 1, MaxConcurrency: 1, WaitingForeground: 1}, d.l.Snapshot()); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
 }
 
-func TestGovernorCeilings(t *testing.T) {
-	gs := NewGovernors(nil)
-	g := gs.For(testAccount)
+func TestLimiterOwners(t *testing.T) {
+	ls := NewLimiters(nil)
+	l := ls.For(testAccount)
 	limit := func(why string, want int) {
 		t.Helper()
-		if s := g.Snapshot(); s.Limit != want || s.Ceiling != want {
-			t.Errorf("%s: limit %d, ceiling %d; want %d", why, s.Limit, s.Ceiling, want)
+		if s := l.Snapshot(); s.Limit != want || s.MaxConcurrency != want {
+			t.Errorf("%s: limit %d, maximum %d; want %d", why, s.Limit, s.MaxConcurrency, want)
 		}
 	}
-	limit("nobody set one", DefaultCeiling)
-	g.SetCeiling("a", 16)
+	limit("nobody set one", DefaultMaxConcurrency)
+	l.SetMaxConcurrency("a", 16)
 	limit("one owner", 16)
-	g.SetCeiling("b", 3)
+	l.SetMaxConcurrency("b", 3)
 	limit("the smaller of two", 3)
-	g.SetCeiling("b", 0)
+	l.SetMaxConcurrency("b", 0)
 	limit("none at all would be for ever", 1)
-	g.SetCeiling("b", 20)
+	l.SetMaxConcurrency("b", 20)
 	limit("the smaller of two, changed", 16)
-	g.RemoveCeiling("a")
+	l.RemoveMaxConcurrency("a")
 	limit("the other one", 20)
-	g.RemoveCeiling("b")
-	limit("all gone", DefaultCeiling)
-	if gs.For(testAccount) != g {
-		t.Error("another governor for the same account")
-	}
+	l.RemoveMaxConcurrency("b")
+	limit("all gone", DefaultMaxConcurrency)
 }
 
-func TestGovernorRaisedCeilingWakes(t *testing.T) {
+func TestLimiterRaisedMaximumWakes(t *testing.T) {
 	d := newDesk(t, 1)
 	d.granted("holder", Foreground)
 	d.refused("a", Foreground, Busy)
 	d.refused("b", Foreground, Busy)
 	d.refused("c", Foreground, Busy)
-	d.g.SetCeiling("test", 3)
-	d.wantWoken("two turns more", "a", "b")
-	d.g.SetCeiling("test", 1)
+	d.l.SetMaxConcurrency("test", 3)
+	d.wantWoken("two permits more", "a", "b")
+	d.l.SetMaxConcurrency("test", 1)
 	d.refused("a", Foreground, Busy) // the limit fell before it could answer
-	d.g.SetCeiling("test", 2)
-	d.wantWoken("b is still awake and the turn is its")
-	d.g.SetCeiling("test", 4)
+	d.l.SetMaxConcurrency("test", 2)
+	d.wantWoken("b is still awake and a permit is promised to it")
+	d.l.SetMaxConcurrency("test", 4)
 	d.wantWoken("a kept its place", "a", "c")
 }
 
-func TestGovernorUnansweredWakeLapses(t *testing.T) {
+func TestLimiterUnansweredWakeLapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 1)
-		turn := d.granted("holder", Foreground)
+		permit := d.granted("holder", Foreground)
 		d.refused("silent", Foreground, Busy)
 		d.refused("next", Foreground, Busy)
-		turn.Done()
+		permit.End()
 		d.wantWoken("the first", "silent")
 		time.Sleep(promiseLapse - time.Second)
 		d.wantWoken("it has time left")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		d.wantWoken("it was silent for too long", "next")
-		d.granted("silent", Foreground).Done() // it may use what nobody uses
-		d.granted("next", Foreground).Done()
+		d.granted("silent", Foreground).End() // it may use what nobody uses
+		d.granted("next", Foreground).End()
 		d.wantWoken("nobody waits")
 	})
 }
 
-// failWith reports calls about alternating numbers to the governor.
+// failWith reports calls about alternating numbers to the limiter.
 func (d *desk) failWith(n int, err error) {
 	for i := range n {
-		d.g.ended(d.g.began([]string{testNumber, otherNumber}[i%2]), err)
+		d.l.ended(d.l.began([]string{testNumber, otherNumber}[i%2]), err)
 	}
 }
+
+var ignoreLastGood = cmpopts.IgnoreFields(Snapshot{}, "LastGoodAnswer")
 
 var (
 	errOutage   = &Error{Operation: OpListAssigned, HTTPStatus: 503, Sent: true}
 	errThrottle = &Error{Operation: OpListAssigned, HTTPStatus: 429, Code: 20429, Sent: true}
 )
 
-func TestGovernorOutagePauses(t *testing.T) {
+func TestLimiterOutagePauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 4)
 		d.failWith(openAfterOutages-1, errOutage)
-		d.granted("still", Foreground).Done()
+		d.granted("still", Foreground).End()
 		d.failWith(1, errOutage)
 		for _, key := range []string{"a", "b", "c"} {
 			d.refused(key, Foreground, Unavailable)
@@ -277,7 +289,7 @@ func TestGovernorOutagePauses(t *testing.T) {
 		probe := d.granted("a", Foreground)
 		d.refused("d", Foreground, Unavailable)
 		d.failWith(1, errOutage)
-		probe.Done()
+		probe.End()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		d.wantWoken("the second pause is longer")
@@ -287,19 +299,19 @@ func TestGovernorOutagePauses(t *testing.T) {
 		probe = d.granted("b", Foreground)
 		d.failWith(1, nil)
 		d.wantWoken("Twilio answers", "c", "d")
-		probe.Done()
-		if got := d.g.Snapshot().Paused; got != "" {
+		probe.End()
+		if got := d.l.Snapshot().Paused; got != "" {
 			t.Errorf("paused: %q after a success", got)
 		}
 	})
 }
 
-func TestGovernorPausesGrowToAMinute(t *testing.T) {
+func TestLimiterPausesGrowToAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 1)
 		d.failWith(openAfterOutages, errOutage)
 		for i := range 10 {
-			s := d.g.Snapshot()
+			s := d.l.Snapshot()
 			pause, base := time.Until(s.Until), min(minPause<<i, maxPause)
 			if pause < base*3/4 || pause > min(base*5/4, maxPause) {
 				t.Errorf("pause %d is %v, want %v give or take a quarter, at most a minute", i, pause, base)
@@ -310,38 +322,38 @@ func TestGovernorPausesGrowToAMinute(t *testing.T) {
 	})
 }
 
-func TestGovernorOneNumbersTroubleIsNoOutage(t *testing.T) {
+func TestLimiterOneNumbersTroubleIsNoOutage(t *testing.T) {
 	d := newDesk(t, 4)
 	for range 100 {
-		d.g.ended(d.g.began(testNumber), errOutage)
+		d.l.ended(d.l.began(testNumber), errOutage)
 	}
-	d.granted("other", Foreground).Done()
-	d.g.ended(d.g.began(otherNumber), errOutage)
+	d.granted("other", Foreground).End()
+	d.l.ended(d.l.began(otherNumber), errOutage)
 	d.refused("other", Foreground, Unavailable)
 }
 
-func TestGovernorOldFailuresDoNotProlongAPause(t *testing.T) {
+func TestLimiterOldFailuresDoNotProlongAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 8)
-		old := d.g.began(testNumber)
+		old := d.l.began(testNumber)
 		d.failWith(openAfterOutages, errOutage)
 		time.Sleep(2 * time.Second)
-		d.g.ended(old, errOutage)
-		d.granted("probe", Foreground).Done()
+		d.l.ended(old, errOutage)
+		d.granted("probe", Foreground).End()
 	})
 }
 
-func TestGovernorOldSuccessDoesNotEndAPause(t *testing.T) {
+func TestLimiterOldSuccessDoesNotEndAPause(t *testing.T) {
 	d := newDesk(t, 8)
-	old := d.g.began(testNumber)
+	old := d.l.began(testNumber)
 	d.failWith(openAfterOutages, errOutage)
-	d.g.ended(old, nil)
+	d.l.ended(old, nil)
 	d.refused("early", Foreground, Unavailable)
-	d.failWith(1, nil) // begun by a holder of a turn while the pause lasts
-	d.granted("late", Foreground).Done()
+	d.failWith(1, nil) // begun by a holder of a permit while the pause lasts
+	d.granted("late", Foreground).End()
 }
 
-func TestGovernorLearnsNothingFromWhatSaysNothing(t *testing.T) {
+func TestLimiterLearnsNothingFromWhatSaysNothing(t *testing.T) {
 	d := newDesk(t, 4)
 	canceled := &Error{Operation: OpListAssigned, Sent: true, Err: context.Canceled}
 	readOnly := &Error{Operation: OpAssign, Err: ErrReadOnly}
@@ -349,31 +361,32 @@ func TestGovernorLearnsNothingFromWhatSaysNothing(t *testing.T) {
 		d.failWith(2, canceled)
 		d.failWith(2, readOnly)
 	}
-	d.granted("a", Foreground).Done()
+	d.granted("a", Foreground).End()
 	refusals := []int{400, 401, 403, 404, 409, 422}
 	for range 20 {
 		for _, status := range refusals {
 			d.failWith(4, &Error{Operation: OpAssign, HTTPStatus: status, Code: 20000 + status})
 		}
 	}
-	if diff := cmp.Diff(Snapshot{Limit: 4, Ceiling: 4}, d.g.Snapshot()); diff != "" {
+	if diff := cmp.Diff(Snapshot{Limit: 4, MaxConcurrency: 4}, d.l.Snapshot(), ignoreLastGood); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
 }
 
-func TestGovernorRetryAfterIsKept(t *testing.T) {
+func TestLimiterRetryAfterIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 4)
-		early, later := d.g.began(testNumber), d.g.began(otherNumber)
-		d.g.ended(early, &Error{HTTPStatus: 429, HasRetryAfter: true, RetryAfter: 30 * time.Second})
+		early, later := d.l.began(testNumber), d.l.began(otherNumber)
+		d.l.ended(early, &Error{HTTPStatus: 429, HasRetryAfter: true, RetryAfter: 30 * time.Second})
 		until := time.Now().Add(30 * time.Second)
 		for _, key := range []string{"a", "b"} {
-			turn, pause := d.ask(key, Foreground)
-			if diff := cmp.Diff(Pause{Reason: Throttled, Until: until}, pause); turn != nil || diff != "" {
+			a, ok, pause := d.ask(key, Foreground)
+			a.End()
+			if diff := cmp.Diff(Pause{Reason: Throttled, Until: until}, pause); ok || diff != "" {
 				t.Errorf("pause (-want +got):\n%s", diff)
 			}
 		}
-		d.g.ended(later, nil) // it was under way, and its success does not end the pause
+		d.l.ended(later, nil) // it was under way, and its success does not end the pause
 		d.failWith(1, nil)
 		time.Sleep(30*time.Second - time.Millisecond)
 		d.wantWoken("not before the time asked for")
@@ -386,7 +399,7 @@ func TestGovernorRetryAfterIsKept(t *testing.T) {
 	})
 }
 
-func TestGovernorRetryAfterIsBounded(t *testing.T) {
+func TestLimiterRetryAfterIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 4)
 		d.failWith(1, &Error{HTTPStatus: 429, HasRetryAfter: true, RetryAfter: 1000 * time.Hour})
@@ -394,23 +407,23 @@ func TestGovernorRetryAfterIsBounded(t *testing.T) {
 		time.Sleep(maxRetryAfter)
 		synctest.Wait()
 		d.wantWoken("after 15 minutes", "a")
-		d.granted("a", Foreground).Done()
+		d.granted("a", Foreground).End()
 	})
 }
 
-func TestGovernorAtRestHasNoTimer(t *testing.T) {
+func TestLimiterAtRestHasNoTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 1)
 		d.failWith(openAfterOutages, errOutage)
-		if d.g.alarm != nil {
+		if d.l.alarm != nil {
 			t.Error("a timer although nobody waits")
 		}
 		d.refused("a", Foreground, Unavailable)
-		if d.g.alarm == nil {
+		if d.l.alarm == nil {
 			t.Error("no timer although somebody waits for the end of the pause")
 		}
-		d.g.governors.Forget("a")
-		if d.g.alarm != nil {
+		d.ls.Cancel("a")
+		if d.l.alarm != nil {
 			t.Error("a timer although nobody waits any more")
 		}
 	})
@@ -420,12 +433,12 @@ func TestLimitCutsOncePerRoundTrip(t *testing.T) {
 	d := newDesk(t, 16)
 	calls := make([]ticket, 16)
 	for i := range calls {
-		calls[i] = d.g.began(testNumber)
+		calls[i] = d.l.began(testNumber)
 	}
 	for _, call := range calls {
-		d.g.ended(call, errThrottle)
+		d.l.ended(call, errThrottle)
 	}
-	if got := d.g.Snapshot().Limit; got != 12 {
+	if got := d.l.Snapshot().Limit; got != 12 {
 		t.Errorf("limit %d after one round of 429s, want 12", got)
 	}
 }
@@ -433,10 +446,10 @@ func TestLimitCutsOncePerRoundTrip(t *testing.T) {
 func TestLimitIsNotCutForWhatExceedsIt(t *testing.T) {
 	d := newDesk(t, 4)
 	for range 4 {
-		d.g.began(testNumber)
+		d.l.began(testNumber)
 	}
-	d.g.ended(d.g.began(testNumber), errThrottle) // a fifth, as after a cut
-	if got := d.g.Snapshot().Limit; got != 4 {
+	d.l.ended(d.l.began(testNumber), errThrottle) // a fifth, as after a cut
+	if got := d.l.Snapshot().Limit; got != 4 {
 		t.Errorf("limit %d, want 4", got)
 	}
 }
@@ -449,7 +462,7 @@ func TestLimitMemory(t *testing.T) {
 		seq++
 		return ticket{seq: seq, full: true}
 	}
-	l := limit{ceiling: 8}
+	l := limit{maximum: 8}
 	rise := func() (run int) {
 		for before := l.value(); l.value() == before && run < 10_000; run++ {
 			l.succeeded(call(), seq)
@@ -480,66 +493,69 @@ func TestLimitIsNotRaisedWithoutNeed(t *testing.T) {
 	d := newDesk(t, 16)
 	d.failWith(1, errThrottle)
 	for range 1000 {
-		d.g.ended(d.g.began(testNumber), nil) // one at a time says nothing about thirteen
+		d.l.ended(d.l.began(testNumber), nil) // one at a time says nothing about thirteen
 	}
-	if got := d.g.Snapshot().Limit; got != 12 {
+	if got := d.l.Snapshot().Limit; got != 12 {
 		t.Errorf("limit %d, want 12", got)
 	}
 }
 
-// TestGovernorConcurrently lets many keys compete, forget and change their minds: no
-// turn too many, none lost, everybody served. It means most under the race detector.
-func TestGovernorConcurrently(t *testing.T) {
-	const ceiling, keys, passes = 5, 60, 40
-	gs := NewGovernors(nil)
-	g := gs.For(testAccount)
-	g.SetCeiling("test", ceiling)
-	var mu sync.Mutex
-	held, highest := 0, 0
-	use := func(change int) {
-		mu.Lock()
-		defer mu.Unlock()
-		held += change
-		highest = max(highest, held)
+// TestLimiterConcurrently lets many keys compete, give up and change their minds: no
+// permit too many, none lost, everybody served. It means most under the race detector.
+func TestLimiterConcurrently(t *testing.T) {
+	const maximum, keys, attempts = 5, 60, 40
+	ls := NewLimiters(nil)
+	l := ls.For(testAccount)
+	l.SetMaxConcurrency("test", maximum)
+	var held, highest atomic.Int64
+	use := func() {
+		now := held.Add(1)
+		defer held.Add(-1)
+		for seen := highest.Load(); now > seen && !highest.CompareAndSwap(seen, now); seen = highest.Load() {
+		}
+		l.ended(l.began(testNumber), nil)
+	}
+	attempt := func(key string, random *rand.Rand) (served bool) {
+		woken := make(chan struct{}, 1)
+		a := ls.Begin(key)
+		ok, _ := a.Acquire(l, Priority(random.IntN(2)), func() { woken <- struct{}{} })
+		if ok {
+			use()
+		}
+		a.End()
+		switch {
+		case ok:
+		case random.IntN(10) == 0:
+			ls.Begin(key).End()
+		default:
+			<-woken
+		}
+		return ok
 	}
 	var all sync.WaitGroup
 	for i := range keys {
 		all.Go(func() {
 			key, random := itoa(i), rand.New(rand.NewPCG(1, uint64(i)))
-			for done := 0; done < passes; {
-				woken := make(chan struct{}, 1)
-				turn, _ := g.Admit(key, Priority(random.IntN(2)), func() { woken <- struct{}{} })
-				if turn == nil && random.IntN(10) == 0 {
-					gs.Forget(key)
-					continue
+			for done := 0; done < attempts; {
+				if attempt(key, random) {
+					done++
 				}
-				if turn == nil {
-					<-woken
-					continue
-				}
-				use(1)
-				call := g.began(key)
-				g.ended(call, nil)
-				use(-1)
-				turn.Done()
-				gs.Forget(key)
-				done++
 			}
 		})
 	}
 	all.Wait()
-	if highest > ceiling {
-		t.Errorf("%d turns at a time, the ceiling is %d", highest, ceiling)
+	if highest.Load() > maximum {
+		t.Errorf("%d permits at a time, the maximum is %d", highest.Load(), maximum)
 	}
-	if diff := cmp.Diff(Snapshot{Limit: ceiling, Ceiling: ceiling}, g.Snapshot()); diff != "" {
+	if diff := cmp.Diff(Snapshot{Limit: maximum, MaxConcurrency: maximum}, l.Snapshot(), ignoreLastGood); diff != "" {
 		t.Errorf("state at rest (-want +got):\n%s", diff)
 	}
-	if len(gs.waitingAt) != 0 || len(g.waiters) != 0 {
-		t.Errorf("%d and %d keys are remembered for nothing", len(gs.waitingAt), len(g.waiters))
+	if len(ls.waitingAt) != 0 || len(l.queue.byKey) != 0 {
+		t.Errorf("%d and %d keys are remembered for nothing", len(ls.waitingAt), len(l.queue.byKey))
 	}
 }
 
-func TestClientRetriesA429WithinItsTurn(t *testing.T) {
+func TestClientRetriesA429WithinItsPermit(t *testing.T) {
 	cases := map[string]struct {
 		refusals   int
 		retryAfter string
