@@ -63,13 +63,31 @@ func reducePage(body []byte, key string) (page []byte, next string, err error) {
 	for i := range items {
 		items[i] = pick(items[i], itemKeys...)
 	}
-	if link, ok := all["next_page_uri"]; ok {
-		if err := json.Unmarshal(link, &next); err != nil {
-			return nil, "", answerError("a next_page_uri that is not a string")
-		}
+	if next, err = nextLink(all); err != nil {
+		return nil, "", err
 	}
 	page, err = encode(map[string][]object{key: items})
 	return page, next, err
+}
+
+// nextLink returns the link to the next page: next_page_uri, or in the Marketplace API
+// meta.next_page_url; "" after the last page.
+func nextLink(all object) (next string, err error) {
+	link, ok := all["next_page_uri"]
+	if meta, isMarketplace := all["meta"]; !ok && isMarketplace {
+		var fields object
+		if err := json.Unmarshal(meta, &fields); err != nil {
+			return "", answerError("a meta that is not a JSON object")
+		}
+		link, ok = fields["next_page_url"]
+	}
+	if !ok {
+		return "", nil
+	}
+	if err := json.Unmarshal(link, &next); err != nil {
+		return "", answerError("a next page that is not a string")
+	}
+	return next, nil
 }
 
 func encode(v any) ([]byte, error) {
