@@ -31,7 +31,7 @@ type contract struct {
 
 func (o Operation) contract() contract {
 	switch o {
-	case OpVerify:
+	case OpVerify, OpListPhoneNumbers:
 		return contract{status: []int{http.StatusOK}, list: "incoming_phone_numbers"}
 	case OpListAssigned:
 		return contract{status: []int{http.StatusOK}, list: "assigned_add_ons"}
@@ -55,8 +55,8 @@ type call struct {
 	operation Operation
 	// query replaces the query of the generated code: a paging link is followed as it is.
 	query string
-	// nextPage is the link to the next page in the answer.
-	nextPage string
+	// page is the answer, if it is a page.
+	page reducedPage
 
 	status int
 	header http.Header
@@ -160,7 +160,8 @@ func (c *call) accept(body []byte) ([]byte, error) {
 	}
 	var err error
 	if want.list != "" {
-		body, c.nextPage, err = reducePage(body, want.list)
+		c.page, err = reducePage(body, want.list, pageSize)
+		body = c.page.body
 	} else {
 		body, err = reduceItem(body)
 	}
@@ -245,8 +246,8 @@ const minCode = 10000
 func parseEnvelope(body []byte) (envelope, error) {
 	var wire struct {
 		Code     json.RawMessage `json:"code"`
-		Message  any             `json:"message"`
-		MoreInfo any             `json:"more_info"`
+		Message  json.RawMessage `json:"message"`
+		MoreInfo json.RawMessage `json:"more_info"`
 	}
 	if err := json.Unmarshal(body, &wire); err != nil {
 		return envelope{}, errForeign
@@ -255,9 +256,11 @@ func parseEnvelope(body []byte) (envelope, error) {
 	if err := json.Unmarshal(bytes.Trim(wire.Code, `"`), &code); err != nil || code < minCode {
 		return envelope{}, errForeign
 	}
-	message, _ := wire.Message.(string)
-	moreInfo, _ := wire.MoreInfo.(string)
-	return envelope{code: code, message: message, moreInfo: moreInfo}, nil
+	e := envelope{code: code}
+	// A text of another type is left out.
+	_ = json.Unmarshal(wire.Message, &e.message)
+	_ = json.Unmarshal(wire.MoreInfo, &e.moreInfo)
+	return e, nil
 }
 
 // sentTrace finds out whether a request can have left: not before the transport,

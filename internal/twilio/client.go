@@ -22,12 +22,12 @@ import (
 // DefaultBaseURL is Twilio's own address, used where Options name none.
 const DefaultBaseURL = "https://api.twilio.com"
 
+// apiVersion is the first segment of every path.
+const apiVersion = "2010-04-01"
+
 const (
 	defaultCallTimeout = 15 * time.Second
 	defaultUserAgent   = "twilio-addon-operator"
-
-	pageSize = 1000 // Twilio's largest
-	maxPages = 100
 
 	// A 429 was not processed, so the call is tried again at once, while its
 	// permit is still held: at most this often, and not if Twilio asks for a longer wait.
@@ -147,10 +147,15 @@ func (c *Client) wire() http.RoundTripper {
 }
 
 // Verify asks whether Twilio accepts the credentials for the account. It reads one
-// phone number at most, which any kind of key with access to numbers may.
+// phone number at most, which every kind of key with access to numbers may do. It
+// returns nil only if the answer proves to be about this account.
 func (c *Client) Verify(ctx context.Context) error {
-	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, _ *call) error {
-		_, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
+	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, over *call) error {
+		wire, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
+		if err != nil {
+			return err
+		}
+		_, err = c.toListedNumbers(wire.IncomingPhoneNumbers, over)
 		return err
 	})
 }
@@ -177,39 +182,35 @@ func (c *Client) ListAssignedAddOns(ctx context.Context, pn string) ([]AssignedA
 	if err := checkNumber(pn); err != nil {
 		return nil, refused(OpListAssigned, err)
 	}
-	list := newListing()
-	for query := ""; ; {
-		next, err := c.page(ctx, pn, query, list)
-		if err != nil {
-			return nil, err
-		}
-		if next == "" {
-			return list.addOns, nil
-		}
-		query = next
-	}
-}
-
-// page reads one page into list and returns the query of the next, "" after the last.
-func (c *Client) page(ctx context.Context, pn, query string, list *listing) (next string, err error) {
-	err = c.do(ctx, OpListAssigned, pn, func(api *openapi.ApiService, over *call) error {
-		over.query = query
-		wire, err := api.PageIncomingPhoneNumberAssignedAddOn(pn,
-			&openapi.ListIncomingPhoneNumberAssignedAddOnParams{PageSize: new(pageSize)}, "", "")
-		if err != nil {
+	pages, list := newPaging(c.base, assignedPath(c.account, pn), maxPages), newCollection[AssignedAddOn]()
+	err := pages.read(func(query string) (next string, err error) {
+		err = c.do(ctx, OpListAssigned, pn, func(api *openapi.ApiService, over *call) error {
+			over.query = query
+			wire, err := api.PageIncomingPhoneNumberAssignedAddOn(pn,
+				&openapi.ListIncomingPhoneNumberAssignedAddOnParams{PageSize: new(pageSize)}, "", "")
+			if err != nil {
+				return err
+			}
+			for i := range wire.AssignedAddOns {
+				addOn, err := toAssigned(&wire.AssignedAddOns[i], c.account, pn)
+				if err != nil {
+					return err
+				}
+				list.add(addOn.SID, addOn)
+			}
+			next, err = pages.follow(over.page.next)
 			return err
-		}
-		if err := list.add(wire.AssignedAddOns, c.account, pn); err != nil {
-			return err
-		}
-		next, err = list.follow(over.nextPage, c.base, assignedPath(c.account, pn))
-		return err
+		})
+		return next, err
 	})
-	return next, err
+	if err != nil {
+		return nil, err
+	}
+	return list.items, nil
 }
 
 func assignedPath(account, pn string) string {
-	return "/2010-04-01/Accounts/" + account + "/IncomingPhoneNumbers/" + pn + "/AssignedAddOns.json"
+	return accountPath(account) + "/IncomingPhoneNumbers/" + pn + "/AssignedAddOns.json"
 }
 
 // GetAssignedAddOn reads the assignment sid of the number pn.
@@ -341,48 +342,4 @@ func (c *Client) redact(s string) string {
 		base64.StdEncoding.EncodeToString([]byte(pair)), "[redacted]",
 		c.credentials.Password, "[redacted]",
 	).Replace(s)
-}
-
-// listing collects the pages of one list.
-type listing struct {
-	addOns []AssignedAddOn
-	sids   map[string]bool // lower case
-	pages  map[string]bool // by query
-}
-
-func newListing() *listing {
-	return &listing{addOns: []AssignedAddOn{}, sids: map[string]bool{}, pages: map[string]bool{}}
-}
-
-// add appends a page. An item may come twice when the list changes between pages.
-func (l *listing) add(page []openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account, pn string) error {
-	for i := range page {
-		addOn, err := toAssigned(&page[i], account, pn)
-		if err != nil {
-			return err
-		}
-		if key := strings.ToLower(addOn.SID); !l.sids[key] {
-			l.sids[key] = true
-			l.addOns = append(l.addOns, addOn)
-		}
-	}
-	return nil
-}
-
-// follow returns the query of the page that link leads to, "" if there is none.
-func (l *listing) follow(link string, base *url.URL, path string) (string, error) {
-	if link == "" {
-		return "", nil
-	}
-	query, err := nextQuery(link, base, path)
-	switch {
-	case err != nil:
-		return "", err
-	case l.pages[query]:
-		return "", answerError("pages that lead back to one another")
-	case len(l.pages) == maxPages-1:
-		return "", answerError("more than 100 pages")
-	}
-	l.pages[query] = true
-	return query, nil
 }

@@ -5,6 +5,7 @@ package twilio
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 // The keys of the Secret that ParseCredentials reads.
 const (
 	KeyAuthToken    = "authToken"
+	KeyAccountSID   = "accountSID" // with authToken: whose token it is, if not the account's own
 	KeyAPIKeySID    = "apiKeySID"
 	KeyAPIKeySecret = "apiKeySecret"
 )
@@ -38,9 +40,19 @@ func (c Credentials) MarshalText() ([]byte, error) {
 	return fmt.Append(nil, c), nil
 }
 
+// Describe says in words which credentials these are, without the secret: "API key
+// SK…" or "the auth token of AC…".
+func (c Credentials) Describe() string {
+	if apiKeySIDPattern.MatchString(c.Username) {
+		return "API key " + c.Username
+	}
+	return "the auth token of " + c.Username
+}
+
 // ParseCredentials reads the data of a Secret: apiKeySID with apiKeySecret, or
-// authToken, which needs accountSID as its user name. An API key wins if both
-// are complete. White space around a value is dropped. The error names the key
+// authToken. An API key is used if both are complete. The user name of an auth token
+// is the Secret's accountSID, which may be that of a parent account, or else the
+// argument accountSID. White space around a value is dropped. The error names the key
 // that is missing or malformed and never shows a value.
 func ParseCredentials(accountSID string, data map[string][]byte) (Credentials, error) {
 	token, keySID, secret := value(data, KeyAuthToken), value(data, KeyAPIKeySID), value(data, KeyAPIKeySecret)
@@ -48,7 +60,7 @@ func ParseCredentials(accountSID string, data map[string][]byte) (Credentials, e
 	case keySID != "" && secret != "":
 		return apiKey(keySID, secret)
 	case token != "":
-		return authToken(accountSID, token)
+		return authToken(accountSID, value(data, KeyAccountSID), token)
 	case keySID != "":
 		return Credentials{}, fmt.Errorf("the Secret has %s but no %s", KeyAPIKeySID, KeyAPIKeySecret)
 	case secret != "":
@@ -72,14 +84,17 @@ func apiKey(sid, secret string) (Credentials, error) {
 	return Credentials{Username: sid, Password: secret}, nil
 }
 
-func authToken(accountSID, token string) (Credentials, error) {
+func authToken(accountSID, owner, token string) (Credentials, error) {
+	if owner != "" && !accountSIDPattern.MatchString(owner) {
+		return Credentials{}, fmt.Errorf("the Secret's %s is not AC and 32 hexadecimal digits", KeyAccountSID)
+	}
 	if !accountSIDPattern.MatchString(accountSID) {
 		return Credentials{}, errors.New("the account SID is not AC and 32 hexadecimal digits")
 	}
 	if err := checkPassword(token); err != nil {
 		return Credentials{}, fmt.Errorf("the Secret's %s %w", KeyAuthToken, err)
 	}
-	return Credentials{Username: accountSID, Password: token}, nil
+	return Credentials{Username: cmp.Or(owner, accountSID), Password: token}, nil
 }
 
 // check repeats for credentials made by hand what ParseCredentials ensures.

@@ -27,6 +27,15 @@ func TestParseCredentials(t *testing.T) {
 			Credentials{testAccount, "token"}, ""},
 		{"white space around", map[string]string{KeyAPIKeySID: " " + testKey + "\n", KeyAPIKeySecret: "\ts3 cret\r\n"},
 			Credentials{testKey, "s3 cret"}, ""},
+		{"a parent account's token", map[string]string{KeyAuthToken: "token", KeyAccountSID: " " + otherAccount + "\n"},
+			Credentials{otherAccount, "token"}, ""},
+		{"a token of nobody's", map[string]string{KeyAuthToken: "token", KeyAccountSID: "  "}, Credentials{testAccount, "token"}, ""},
+		{"a token of a key's", map[string]string{KeyAuthToken: "token", KeyAccountSID: testKey}, Credentials{},
+			"the Secret's accountSID is not AC and 32 hexadecimal digits"},
+		{"an API key needs no account", map[string]string{KeyAPIKeySID: testKey, KeyAPIKeySecret: "s3cret", KeyAccountSID: otherAccount},
+			Credentials{testKey, "s3cret"}, ""},
+		{"an account alone", map[string]string{KeyAccountSID: otherAccount}, Credentials{},
+			"the Secret has neither authToken nor apiKeySID with apiKeySecret"},
 		{"nothing", nil, Credentials{}, "the Secret has neither authToken nor apiKeySID with apiKeySecret"},
 		{"nothing but blanks", map[string]string{KeyAuthToken: " \n"}, Credentials{},
 			"the Secret has neither authToken nor apiKeySID with apiKeySecret"},
@@ -58,6 +67,17 @@ func TestParseCredentials(t *testing.T) {
 	}
 	if _, err := ParseCredentials("SK1", map[string][]byte{KeyAuthToken: []byte("token")}); err == nil {
 		t.Error("an auth token needs an account SID")
+	}
+}
+
+func TestCredentialsAreDescribed(t *testing.T) {
+	for want, credentials := range map[string]Credentials{
+		"API key " + testKey:                {testKey, testPassword},
+		"the auth token of " + otherAccount: {otherAccount, testPassword},
+	} {
+		if got := credentials.Describe(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

@@ -4,10 +4,12 @@
 package twilio
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/mail"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,74 +22,136 @@ const (
 	maxDescription = 1024
 )
 
-// itemKeys are the fields that are read of a number or an assignment. All others
-// are cut off before the generated code sees them: configuration may hold
-// secrets, and the form of the rest is not ours to insist on.
+// itemKeys are the fields that are read of a number or an assignment. All others are
+// cut off before the generated code sees them: configuration may hold secrets, and
+// the operator does not depend on the form of the rest.
 var itemKeys = []string{
 	"sid", "account_sid", "resource_sid", "unique_name", "friendly_name",
 	"description", "date_updated", "phone_number",
 }
 
-type object = map[string]json.RawMessage
+// The fields of a page beside its list.
+const (
+	keyURI     = "uri"
+	keyNextURI = "next_page_uri"
+	// The Marketplace API has both in an object of their own, under other names.
+	keyMeta    = "meta"
+	keyURL     = "url"
+	keyNextURL = "next_page_url"
+)
 
-func pick(all object, keys ...string) object {
-	picked := make(object, len(keys))
-	for _, key := range keys {
-		if v, ok := all[key]; ok {
-			picked[key] = v
-		}
-	}
-	return picked
-}
+type object = map[string]json.RawMessage
 
 // reduceItem cuts a single resource down to itemKeys.
 func reduceItem(body []byte) ([]byte, error) {
-	var all object
-	if err := json.Unmarshal(body, &all); err != nil || all == nil {
-		return nil, answerError("an answer that is not a JSON object")
-	}
-	return encode(pick(all, itemKeys...))
-}
-
-// reducePage cuts a page down to its list and returns the link to the next one.
-// The list must be there: an answer without it is not an empty list.
-func reducePage(body []byte, key string) (page []byte, next string, err error) {
-	var all object
-	if err := json.Unmarshal(body, &all); err != nil || all == nil {
-		return nil, "", answerError("an answer that is not a JSON object")
-	}
-	var items []object
-	if err := json.Unmarshal(all[key], &items); err != nil || items == nil {
-		return nil, "", answerError("an answer without the list " + key)
-	}
-	for i := range items {
-		items[i] = pick(items[i], itemKeys...)
-	}
-	if next, err = nextLink(all); err != nil {
-		return nil, "", err
-	}
-	page, err = encode(map[string][]object{key: items})
-	return page, next, err
-}
-
-// nextLink returns the link to the next page: next_page_uri, or in the Marketplace API
-// meta.next_page_url; "" after the last page.
-func nextLink(all object) (next string, err error) {
-	link, ok := all["next_page_uri"]
-	if meta, isMarketplace := all["meta"]; !ok && isMarketplace {
-		var fields object
-		if err := json.Unmarshal(meta, &fields); err != nil {
-			return "", answerError("a meta that is not a JSON object")
-		}
-		link, ok = fields["next_page_url"]
-	}
+	item, ok := decodeObject(body, itemKeys...)
 	if !ok {
-		return "", nil
+		return nil, errNotObject
 	}
-	if err := json.Unmarshal(link, &next); err != nil {
-		return "", answerError("a next page that is not a string")
+	return encode(item)
+}
+
+const errNotObject = answerError("an answer that is not a JSON object")
+
+// reducedPage is a page without what is not used.
+type reducedPage struct {
+	body []byte // an object with the list alone
+	self string // the page's own URI; "" if absent
+	next string // the link to the next page; "" on the last one
+}
+
+// reducePage cuts a page down to its list, of at most limit items. The list must be
+// there: an answer without it is not an empty list.
+func reducePage(body []byte, key string, limit int) (reducedPage, error) {
+	page, ok := decodeObject(body, key, keyURI, keyNextURI, keyMeta)
+	if !ok {
+		return reducedPage{}, errNotObject
 	}
-	return next, nil
+	if err := flattenMeta(page); err != nil {
+		return reducedPage{}, err
+	}
+	items, err := decodeItems(page[key], key, limit)
+	if err != nil {
+		return reducedPage{}, err
+	}
+	self, selfErr := decodeText(page, keyURI)
+	next, nextErr := decodeText(page, keyNextURI)
+	list, listErr := encode(map[string][]object{key: items})
+	return reducedPage{body: list, self: self, next: next}, errors.Join(selfErr, nextErr, listErr)
+}
+
+// flattenMeta puts the links of a page of the Marketplace API where other pages have them.
+func flattenMeta(page object) error {
+	meta, ok := page[keyMeta]
+	if !ok {
+		return nil
+	}
+	links, ok := decodeObject(meta, keyURL, keyNextURL)
+	if !ok {
+		return answerError("a meta that is not a JSON object")
+	}
+	for from, to := range map[string]string{keyURL: keyURI, keyNextURL: keyNextURI} {
+		if link, ok := links[from]; ok {
+			page[to] = link
+		}
+	}
+	return nil
+}
+
+// decodeObject returns those fields of a JSON object that are asked for; false if
+// body is anything else. What is not asked for takes no memory, however much there is.
+func decodeObject(body []byte, keys ...string) (object, bool) {
+	if !json.Valid(body) {
+		return nil, false
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return nil, false
+	}
+	fields := make(object, len(keys))
+	var value json.RawMessage
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil || decoder.Decode(&value) != nil {
+			return nil, false
+		}
+		if key, ok := name.(string); ok && slices.Contains(keys, key) {
+			fields[key] = slices.Clone(value)
+		}
+	}
+	return fields, true
+}
+
+// decodeItems returns the items of a list, reduced to itemKeys.
+func decodeItems(list json.RawMessage, key string, limit int) ([]object, error) {
+	decoder := json.NewDecoder(bytes.NewReader(list))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
+		return nil, answerError("an answer without the list " + key)
+	}
+	items := []object{}
+	var value json.RawMessage
+	for decoder.More() {
+		if len(items) == limit {
+			return nil, answerError("a page with more items than were asked for")
+		}
+		if err := decoder.Decode(&value); err != nil {
+			return nil, errNotObject
+		}
+		item, ok := decodeObject(value, itemKeys...)
+		if !ok {
+			return nil, answerError("a list with an item that is not a JSON object")
+		}
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+// decodeText returns a field that is a string, null or absent.
+func decodeText(fields object, key string) (value string, err error) {
+	if raw, ok := fields[key]; ok && json.Unmarshal(raw, &value) != nil {
+		return "", answerError("a " + key + " that is not a string")
+	}
+	return value, nil
 }
 
 func encode(v any) ([]byte, error) {
@@ -108,13 +172,28 @@ func nextQuery(link string, base *url.URL, path string) (string, error) {
 	if (u.Scheme != "" || u.Host != "") && !sameOrigin(u, base) {
 		return "", answerError("a next_page_uri that leads to another host")
 	}
-	if !strings.EqualFold(u.Path, path) && !strings.EqualFold(u.Path, base.Path+path) {
+	if !isPath(u, base, path) {
 		return "", answerError("a next_page_uri that leads to another resource")
 	}
 	if _, err := url.ParseQuery(u.RawQuery); err != nil || u.RawQuery == "" {
 		return "", answerError("a next_page_uri without a page")
 	}
 	return u.RawQuery, nil
+}
+
+// isPath says whether u has the path, at Twilio's own address or at the base URL.
+func isPath(u, base *url.URL, path string) bool {
+	return strings.EqualFold(u.Path, path) || strings.EqualFold(u.Path, base.Path+path)
+}
+
+// checkSelf checks by a page's own URI that the page is of the list at path. Whoever
+// answers at a wrong address knows neither the path nor the account in it.
+func checkSelf(self string, base *url.URL, path string) error {
+	u, err := url.Parse(self)
+	if err != nil || self == "" || u.Opaque != "" || !isPath(u, base, path) {
+		return answerError("a list that does not say that it is of this account: check apiBaseURL")
+	}
+	return nil
 }
 
 func sameOrigin(a, b *url.URL) bool {
@@ -141,13 +220,26 @@ func toAssigned(wire *openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account,
 	}, nil
 }
 
+// toListedNumber checks that wire is one of the account's numbers, which it must say.
+func toListedNumber(wire *openapi.ApiV2010IncomingPhoneNumber, account string) (PhoneNumber, error) {
+	switch {
+	case !numberSIDPattern.MatchString(text(wire.Sid)):
+		return PhoneNumber{}, answerError("a phone number without a SID")
+	case !strings.EqualFold(text(wire.AccountSid), account):
+		return PhoneNumber{}, errForeignNumber
+	}
+	return toPhoneNumber(wire, account, *wire.Sid)
+}
+
+const errForeignNumber = answerError("a phone number of another account")
+
 // toPhoneNumber checks that wire is the number pn of the account.
 func toPhoneNumber(wire *openapi.ApiV2010IncomingPhoneNumber, account, pn string) (PhoneNumber, error) {
 	switch {
 	case !strings.EqualFold(text(wire.Sid), pn):
 		return PhoneNumber{}, answerError("another phone number than the one asked for")
 	case text(wire.AccountSid) != "" && !strings.EqualFold(text(wire.AccountSid), account):
-		return PhoneNumber{}, answerError("a phone number of another account")
+		return PhoneNumber{}, errForeignNumber
 	}
 	return PhoneNumber{
 		SID:          *wire.Sid,

@@ -19,12 +19,13 @@ type Operation string
 
 // The operations of the client.
 const (
-	OpVerify         Operation = "verify_credentials"
-	OpGetPhoneNumber Operation = "get_phone_number"
-	OpListAssigned   Operation = "list_assigned_add_ons"
-	OpGetAssigned    Operation = "get_assigned_add_on"
-	OpAssign         Operation = "assign_add_on"
-	OpUnassign       Operation = "unassign_add_on"
+	OpVerify           Operation = "verify_credentials"
+	OpGetPhoneNumber   Operation = "get_phone_number"
+	OpListPhoneNumbers Operation = "list_phone_numbers"
+	OpListAssigned     Operation = "list_assigned_add_ons"
+	OpGetAssigned      Operation = "get_assigned_add_on"
+	OpAssign           Operation = "assign_add_on"
+	OpUnassign         Operation = "unassign_add_on"
 )
 
 func (o Operation) writes() bool { return o == OpAssign || o == OpUnassign }
@@ -36,6 +37,8 @@ func (o Operation) words() string {
 		return "checking the credentials"
 	case OpGetPhoneNumber:
 		return "reading the phone number"
+	case OpListPhoneNumbers:
+		return "listing the account's phone numbers"
 	case OpListAssigned:
 		return "listing the assigned add-ons"
 	case OpGetAssigned:
@@ -188,6 +191,22 @@ func IsRejected(err error) bool { return classOf(err) == classRejected }
 // IsTransient reports every error that is none of the others: 5xx, 3xx, the
 // network, the context, an answer that is not Twilio's, and all that is unknown.
 func IsTransient(err error) bool { return classOf(err) == classTransient }
+
+// IsAboutOneRequest reports Twilio's own answer to this one request, after which other
+// requests may well succeed: 5xx and every 4xx but 401, 403, 408, 425 and 429. It also
+// reports input that no request can be made of. It is false for nil, for the failures
+// that every request meets (credentials, throttling, no answer, an answer that is not
+// Twilio's), and for a context that ended.
+func IsAboutOneRequest(err error) bool {
+	switch classOf(err) {
+	case classNotFound, classConflict, classRejected:
+		return true
+	case classTransient:
+		e, ok := errors.AsType[*Error](err)
+		return ok && e.Err == nil && e.HTTPStatus >= 500
+	}
+	return false
+}
 
 // OutcomeUnknown reports a write that failed and may have been processed all the
 // same: whether it was can only be found by reading.

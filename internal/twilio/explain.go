@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -58,6 +59,9 @@ func explainAnswer(e *Error) string {
 		}
 		parts = append(parts, status)
 	}
+	if e.Operation == OpVerify && e.HTTPStatus == http.StatusNotFound {
+		return strings.Join(append(parts, noSuchAccount), ": ")
+	}
 	if message := stable(e.Message); message != "" {
 		parts = append(parts, message)
 	}
@@ -66,6 +70,9 @@ func explainAnswer(e *Error) string {
 	}
 	return strings.Join(parts, ": ")
 }
+
+// noSuchAccount is what a 404 to Verify means, whoever sent it.
+const noSuchAccount = "the address answers, but knows no such account: check apiBaseURL and accountSID"
 
 // explainCause names the kind of failure. The text of an unknown error is not
 // used: it may hold ports, times and addresses.
@@ -151,7 +158,7 @@ var (
 	requestIDPattern = regexp.MustCompile(`\bRQ[0-9a-fA-F]{32}\b`)
 	uuidPattern      = regexp.MustCompile(`(?i)\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 	linkPattern      = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]*://[^\s"'<>]+`)
-	isoTimePattern   = regexp.MustCompile(`\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|GMT)|[+-]\d\d:?\d\d)?)?`)
+	isoTimePattern   = regexp.MustCompile(`/?\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|GMT)|[+-]\d\d:?\d\d)?)?`)
 	mailTimePattern  = regexp.MustCompile(`\b(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d( ?(GMT|UTC|[+-]\d{4}))?`)
 	clockPattern     = regexp.MustCompile(`\b\d{1,2}:\d\d:\d\d(\.\d+)?\b`)
 	addressPattern   = regexp.MustCompile(`(?i)(\b\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\]|\blocalhost)(:\d{1,5})?\b`)
@@ -163,10 +170,22 @@ func stable(message string) string {
 	message = linkPattern.ReplaceAllStringFunc(message, stableLink)
 	message = requestIDPattern.ReplaceAllString(message, "[request]")
 	message = uuidPattern.ReplaceAllString(message, "[id]")
-	for _, pattern := range []*regexp.Regexp{isoTimePattern, mailTimePattern, clockPattern} {
-		message = pattern.ReplaceAllString(message, "[time]")
-	}
+	message = isoTimePattern.ReplaceAllStringFunc(message, stableTime)
+	message = mailTimePattern.ReplaceAllString(message, "[time]")
+	message = clockPattern.ReplaceAllString(message, "[time]")
 	return bounded(addressPattern.ReplaceAllStringFunc(message, stableAddress), maxExplained)
+}
+
+// stableTime leaves a date alone that is a segment of a path: the API's version.
+func stableTime(text string) string {
+	const date = len("/2010-04-01")
+	if rest, ok := strings.CutPrefix(text, "/"); ok {
+		if len(text) == date {
+			return text
+		}
+		return "/" + stableTime(rest)
+	}
+	return "[time]"
 }
 
 // stableLink keeps links into Twilio's documentation.

@@ -106,6 +106,9 @@ func FuzzItem(f *testing.F) {
 		default:
 			checkAddOnRead(t, addOn)
 		}
+		if err := client.Verify(t.Context()); err == nil && !strings.Contains(string(body), "uri") && !strings.Contains(string(body), `\u`) {
+			t.Error("verified by an answer that does not say whose it is")
+		}
 		number, err := client.GetPhoneNumber(t.Context(), testNumber)
 		switch {
 		case err != nil:
@@ -201,23 +204,29 @@ func FuzzParseCredentials(f *testing.F) {
 	f.Add([]byte("\xff\xfe"), []byte(testKey), []byte(""))
 	f.Add([]byte("a b"), []byte("SK1"), []byte("\x00"))
 	f.Fuzz(func(t *testing.T, token, keySID, secret []byte) {
-		credentials, err := ParseCredentials(testAccount,
-			map[string][]byte{KeyAuthToken: token, KeyAPIKeySID: keySID, KeyAPIKeySecret: secret})
-		if err != nil {
-			if !slices.Contains(credentialErrors, err.Error()) {
-				t.Errorf("an error that may depend on a value: %v", err)
-			}
-			return
-		}
-		if err := credentials.check(); err != nil {
-			t.Errorf("accepted and not usable: %v", err)
-		}
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, DefaultBaseURL, http.NoBody)
-		req.SetBasicAuth(credentials.Username, credentials.Password)
-		if user, password, ok := req.BasicAuth(); !ok || user != credentials.Username || password != credentials.Password {
-			t.Errorf("sent as %q", user)
-		}
+		checkParsed(t, map[string][]byte{KeyAuthToken: token, KeyAPIKeySID: keySID, KeyAPIKeySecret: secret})
+		checkParsed(t, map[string][]byte{KeyAuthToken: token, KeyAccountSID: keySID})
 	})
+}
+
+// checkParsed holds what every Secret's data comes to.
+func checkParsed(t *testing.T, data map[string][]byte) {
+	t.Helper()
+	credentials, err := ParseCredentials(testAccount, data)
+	if err != nil {
+		if !slices.Contains(credentialErrors, err.Error()) {
+			t.Errorf("an error that may depend on a value: %v", err)
+		}
+		return
+	}
+	if err := credentials.check(); err != nil {
+		t.Errorf("accepted and not usable: %v", err)
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, DefaultBaseURL, http.NoBody)
+	req.SetBasicAuth(credentials.Username, credentials.Password)
+	if user, password, ok := req.BasicAuth(); !ok || user != credentials.Username || password != credentials.Password {
+		t.Errorf("sent as %q", user)
+	}
 }
 
 // credentialErrors are all there are: none has room for a value.
@@ -225,6 +234,7 @@ var credentialErrors = []string{
 	"the Secret has neither authToken nor apiKeySID with apiKeySecret",
 	"the Secret has apiKeySID but no apiKeySecret",
 	"the Secret has apiKeySecret but no apiKeySID",
+	"the Secret's accountSID is not AC and 32 hexadecimal digits",
 	"the Secret's apiKeySID is not SK and 32 hexadecimal digits",
 	"the Secret's apiKeySecret holds characters that are not printable ASCII",
 	"the Secret's apiKeySecret is longer than 1024 bytes",

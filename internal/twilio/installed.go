@@ -44,56 +44,57 @@ func (c *Client) ListInstalledAddOns(ctx context.Context) ([]InstalledAddOn, err
 	if strings.HasPrefix(c.credentials.Username, "AC") && !strings.EqualFold(c.credentials.Username, c.account) {
 		return nil, &Error{Operation: OpListInstalled, Err: ErrOtherAccount}
 	}
-	var all []InstalledAddOn
-	seen, pages := map[string]bool{}, newListing()
-	for query := ""; ; {
-		next, err := c.installedPage(ctx, query, pages, func(a InstalledAddOn) {
-			if key := strings.ToLower(a.SID); !seen[key] {
-				seen[key] = true
-				all = append(all, a)
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-		if next == "" {
-			return all, nil
-		}
-		query = next
-	}
-}
-
-// installedPage reads one page and returns the query of the next, "" after the last. The
-// generated code for the Marketplace API would only paste this one path together.
-func (c *Client) installedPage(ctx context.Context, query string, pages *listing, add func(InstalledAddOn)) (next string, err error) {
-	err = c.do(ctx, OpListInstalled, "", func(_ *openapi.ApiService, over *call) error {
-		over.query = query
-		first := url.Values{"PageSize": {strconv.Itoa(pageSize)}}
-		res, err := over.SendRequest(http.MethodGet, "https://"+marketplaceHost+installedPath, first, nil)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = res.Body.Close() }()
-		var page struct {
-			Items []installedWire `json:"installed_add_ons"`
-		}
-		if err := json.NewDecoder(res.Body).Decode(&page); err != nil {
-			return answerError("an answer with fields of the wrong type")
-		}
-		for i := range page.Items {
-			addOn, err := page.Items[i].checked(c.account)
+	all := newCollection[InstalledAddOn]()
+	pages := newPaging(c.marketplaceBase(), installedPath, maxPages)
+	err := pages.read(func(query string) (next string, err error) {
+		err = c.do(ctx, OpListInstalled, "", func(_ *openapi.ApiService, over *call) error {
+			over.query = query
+			page, err := over.installedPage()
 			if err != nil {
 				return err
 			}
-			add(addOn)
-		}
-		// Behind a proxy the link names Twilio's own host: of a link only the query is used.
-		link := strings.TrimPrefix(over.nextPage, "https://"+marketplaceHost)
-		next, err = pages.follow(link, c.marketplaceBase(), installedPath)
-		return err
+			for i := range page {
+				addOn, err := page[i].checked(c.account)
+				if err != nil {
+					return err
+				}
+				all.add(addOn.SID, addOn)
+			}
+			next, err = pages.follow(ownHost(over.page.next))
+			return err
+		})
+		return next, err
 	})
-	return next, err
+	if err != nil {
+		return nil, err
+	}
+	return all.items, nil
 }
+
+// installedPage reads one page. The generated code for the Marketplace API would only
+// paste this one path together.
+func (c *call) installedPage() ([]installedWire, error) {
+	first := url.Values{"PageSize": {strconv.Itoa(pageSize)}}
+	res, err := c.SendRequest(http.MethodGet, "https://"+marketplaceHost+installedPath, first, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if err := checkSelf(ownHost(c.page.self), c.client.marketplaceBase(), installedPath); err != nil {
+		return nil, err
+	}
+	var page struct {
+		Items []installedWire `json:"installed_add_ons"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&page); err != nil {
+		return nil, answerError("an answer with fields of the wrong type")
+	}
+	return page.Items, nil
+}
+
+// ownHost drops Twilio's own host from a link: behind a proxy the base URL has another.
+// Of a link no more than the query is used.
+func ownHost(link string) string { return strings.TrimPrefix(link, "https://"+marketplaceHost) }
 
 type installedWire struct {
 	SID          *string `json:"sid"`

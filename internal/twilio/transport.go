@@ -79,6 +79,9 @@ func checkPath(u *url.URL) error {
 		return errors.New("the base URL's path holds escaped characters")
 	}
 	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		if segment == apiVersion {
+			return errors.New("the base URL contains the API version; leave out /" + apiVersion + ": the operator adds it")
+		}
 		if segment == "" || segment == "." || segment == ".." {
 			return errors.New("the base URL's path holds an empty or dotted segment")
 		}

@@ -61,6 +61,10 @@ func TestValidateBaseURL(t *testing.T) {
 		{" https://api.twilio.com", false, false},
 		{"https://api.twilio.com\n", false, false},
 		{"https://api twilio.com", false, false},
+		{"https://api.twilio.com/2010-04-01", false, false},
+		{"https://api.twilio.com/2010-04-01/", false, false},
+		{"https://proxy.example/2010-04-01/Accounts", false, false},
+		{"https://proxy.example/v2010-04-01", true, true},
 	}
 	for _, c := range cases {
 		strict, loose := ValidateBaseURL(c.url, false), ValidateBaseURL(c.url, true)
@@ -70,6 +74,13 @@ func TestValidateBaseURL(t *testing.T) {
 		if strict != nil && strings.Contains(strict.Error(), "pass") {
 			t.Errorf("%q: the error shows the password: %v", c.url, strict)
 		}
+	}
+}
+
+func TestBaseURLWithTheAPIVersionIsExplained(t *testing.T) {
+	const want = "the base URL contains the API version; leave out /2010-04-01: the operator adds it"
+	if got := errorText(ValidateBaseURL("https://api.twilio.com/2010-04-01", false)); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
