@@ -133,7 +133,7 @@ func comment(parts ...string) string {
 			}
 			return r
 		}, p)
-		if p = strings.Join(strings.Fields(p), " "); p != "" {
+		if p = strings.Join(strings.Fields(p), " "); p != "" && !slices.Contains(kept, p) {
 			kept = append(kept, p)
 		}
 	}

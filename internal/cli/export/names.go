@@ -109,8 +109,8 @@ func label(text string) string {
 	return strings.TrimRight(b.String()[:min(b.Len(), maxName)], "-")
 }
 
-// fileNames gives each number a file: its E.164 form where that is one, otherwise the
-// object's name.
+// fileNames gives each number a file: the digits of its E.164 form where it has one,
+// otherwise the object's name. The plus is left out, for some tools take it for a space.
 func fileNames(all []candidate, named map[string]string) map[string]string {
 	files, count := map[string]string{}, map[string]int{}
 	for _, c := range all {
@@ -118,7 +118,7 @@ func fileNames(all []candidate, named map[string]string) map[string]string {
 	}
 	for _, c := range all {
 		if isE164(c.e164) && count[c.e164] == 1 {
-			files[c.sid] = c.e164 + ".yaml"
+			files[c.sid] = strings.TrimPrefix(c.e164, "+") + ".yaml"
 			continue
 		}
 		files[c.sid] = fmt.Sprintf("%s.yaml", named[c.sid])

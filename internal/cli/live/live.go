@@ -161,8 +161,12 @@ func (s *scanner) read(ctx context.Context, n *Number) error {
 	return nil
 }
 
+// ErrPaused is what Acquire returns when calls to the account are paused for longer than
+// somebody at a terminal would wait. The error that led to the pause is told in its place.
+var ErrPaused = errors.New("calls to the account are paused")
+
 const (
-	maxAttempts  = 5
+	maxAttempts  = 4
 	firstBackoff = 250 * time.Millisecond
 	longestWait  = 30 * time.Second
 )
@@ -170,8 +174,13 @@ const (
 // retry repeats a read after a failure that may pass: throttling, an error of Twilio's,
 // one 404 (Twilio gives stray ones). Reading is harmless, so it may be repeated.
 func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, error) {
+	var last error
 	for attempt := 1; ; attempt++ {
 		value, err := once(ctx, s, read)
+		if errors.Is(err, ErrPaused) && last != nil {
+			return value, last
+		}
+		last = err
 		again := twilio.IsThrottled(err) || twilio.IsTransient(err) || (twilio.IsNotFound(err) && attempt == 1)
 		if err == nil || !again || attempt == maxAttempts || ctx.Err() != nil {
 			return value, err

@@ -9,12 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
 const (
@@ -23,34 +22,48 @@ const (
 	modeSymlink = "120000"
 )
 
-// AtRef returns the source as it was at a git ref, in memory. Its paths must be in the
-// work tree of one repository, and the git command must be there.
-func (s Source) AtRef(ctx context.Context, ref string) (Source, error) {
+// AtRef returns the source as it was at a git ref, in a folder that remove removes. Its
+// paths must be in the work tree of one repository, and the git command must be there.
+func (s Source) AtRef(ctx context.Context, ref string) (at Source, remove func() error, err error) {
 	if strings.HasPrefix(ref, "-") {
-		return Source{}, fmt.Errorf("%q is not a git ref", ref)
+		return Source{}, nil, fmt.Errorf("%q is not a git ref", ref)
 	}
-	root, err := git(ctx, folderOf(s.FileSystem, s.Paths[0]), nil, "rev-parse", "--show-toplevel")
+	root, err := git(ctx, folderOf(s.Paths[0]), nil, "rev-parse", "--show-toplevel")
 	if err != nil {
-		return Source{}, err
+		return Source{}, nil, err
 	}
 	top := strings.TrimRight(string(root), "\r\n")
-	at := s
-	at.FileSystem, at.Paths, at.MissingIsEmpty = filesys.MakeFsInMemory(), nil, true
+	dir, err := os.MkdirTemp("", "twilio-addons-")
+	if err != nil {
+		return Source{}, nil, err
+	}
+	at = s
+	at.Paths, at.MissingIsEmpty = nil, true
 	for _, path := range s.Paths {
 		relative, err := relativeTo(top, path)
 		if err != nil {
-			return Source{}, err
+			return Source{}, nil, errors.Join(err, os.RemoveAll(dir))
 		}
-		at.Paths = append(at.Paths, "/"+filepath.ToSlash(relative))
+		at.Paths = append(at.Paths, filepath.Join(dir, relative))
 	}
-	return at, copyCommit(ctx, top, ref, at.FileSystem)
+	if err := copyCommit(ctx, top, ref, dir); err != nil {
+		return Source{}, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return at, func() error { return os.RemoveAll(dir) }, nil
 }
 
-func folderOf(under filesys.FileSystem, path string) string {
-	if under.IsDir(path) {
-		return path
+// folderOf is a folder at or above the path that exists.
+func folderOf(path string) string {
+	for {
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return path
+		}
+		above := filepath.Dir(path)
+		if above == path {
+			return path
+		}
+		path = above
 	}
-	return filepath.Dir(path)
 }
 
 // relativeTo is the path within the repository, with symbolic links resolved as git does.
@@ -69,9 +82,9 @@ func relativeTo(top, path string) (string, error) {
 	return relative, nil
 }
 
-// copyCommit puts the files of a commit into a file system. It reads the objects
+// copyCommit puts the files of a commit into a folder. It reads the objects
 // themselves: "git archive" leaves out what .gitattributes says.
-func copyCommit(ctx context.Context, top, ref string, to filesys.FileSystem) error {
+func copyCommit(ctx context.Context, top, ref, to string) error {
 	listing, err := git(ctx, top, nil, "ls-tree", "-r", "-z", "-l", "--full-tree", ref)
 	if err != nil {
 		return err
@@ -99,11 +112,18 @@ func copyCommit(ctx context.Context, top, ref string, to filesys.FileSystem) err
 		if content, contents, err = nextBlob(contents); err != nil {
 			return err
 		}
-		if err := to.WriteFile("/"+name, content); err != nil {
-			return fmt.Errorf("reading %s at %s: %w", name, ref, err)
+		if err := unpack(filepath.Join(to, filepath.FromSlash(name)), content); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func unpack(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
 }
 
 // nextBlob takes one object off the output of "git cat-file --batch": a line with hash,
