@@ -29,6 +29,7 @@ import (
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/controllers"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
@@ -157,7 +158,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	renew, retry := electionTimes(o.leaseDuration)
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(o.operatorNamespace),
+		Cache:                         fleet.CacheOptions(o.operatorNamespace),
 		Client:                        client.Options{FieldOwner: name, FieldValidation: "Strict"},
 		Metrics:                       serving,
 		HealthProbeBindAddress:        o.probeAddress,
@@ -190,23 +191,16 @@ func electionTimes(lease time.Duration) (renewDeadline, retryPeriod time.Duratio
 
 func addControllers(mgr ctrl.Manager, o *options) error {
 	twilioMetrics := twilio.NewMetrics(metrics.Registry)
-	connections := controllers.NewConnections(mgr.GetClient(), mgr.GetAPIReader(), controllers.ConnectionOptions{
+	return controllers.Setup(mgr, controllers.Options{
 		Namespace:        o.operatorNamespace,
+		Workers:          o.workers,
 		AllowInsecureURL: o.allowInsecureTwilio,
 		UserAgent:        name + "/" + version,
 		Transport:        twilio.NewTransport(o.workers),
-		Governors:        twilio.NewGovernors(twilioMetrics),
-		Metrics:          twilioMetrics,
+		Limiters:         twilio.NewLimiters(twilioMetrics),
+		TwilioMetrics:    twilioMetrics,
+		Metrics:          controllers.NewMetrics(metrics.Registry),
 	})
-	assignments := controllers.NewAssignmentReconciler(mgr.GetClient(), mgr.GetAPIReader(),
-		mgr.GetEventRecorder(name), connections, controllers.NewMetrics(metrics.Registry))
-	if err := assignments.SetupWithManager(mgr, o.workers); err != nil {
-		return fmt.Errorf("setting up the assignment controller: %w", err)
-	}
-	if err := controllers.NewAccountReconciler(assignments).SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("setting up the account controller: %w", err)
-	}
-	return nil
 }
 
 // addChecks adds liveness, which says that the process answers, and readiness, which says

@@ -272,7 +272,7 @@ var ownMetric = regexp.MustCompile(`twilio_addon_operator_\w+`)
 func ownMetrics() map[string]bool {
 	metrics := namesOf{}
 	controllers.NewMetrics(metrics)
-	twilio.NewGovernors(twilio.NewMetrics(metrics))
+	twilio.NewLimiters(twilio.NewMetrics(metrics))
 	return metrics
 }
 
