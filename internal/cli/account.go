@@ -5,26 +5,18 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
 
-const (
-	reasonRemovalsHeld        = "RemovalsHeld"
-	annotationApproveRemovals = "addons.twilio-operator.dev/approve-removals"
-)
-
-// account reads a TwilioAccount with all its fields, also those that this program is too
-// old to know.
-func account(ctx context.Context, cl client.Client, name string) (*unstructured.Unstructured, error) {
-	o := &unstructured.Unstructured{}
-	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TwilioAccount"))
+func account(ctx context.Context, cl client.Client, name string) (*v1alpha1.TwilioAccount, error) {
+	o := &v1alpha1.TwilioAccount{}
 	if err := cl.Get(ctx, client.ObjectKey{Name: name}, o); err != nil {
 		return nil, fmt.Errorf("reading the TwilioAccount %s: %w", name, err)
 	}
@@ -44,18 +36,16 @@ func (a *app) switchAccount(ctx context.Context, t *target, verb string, suspend
 	if err != nil {
 		return err
 	}
-	if now, _, _ := unstructured.NestedBool(o.Object, "spec", "suspend"); now == suspend {
+	if o.Spec.Suspend == suspend {
 		return write(a.Out, fmt.Sprintf("twilioaccount/%s: %sd already\n", t.account, verb))
 	}
 	before := o.DeepCopy()
-	if err := unstructured.SetNestedField(o.Object, suspend, "spec", "suspend"); err != nil {
-		return err
-	}
+	o.Spec.Suspend = suspend
 	if err := a.patch(ctx, cl, t, o, before); err != nil {
 		return fmt.Errorf("the TwilioAccount %s cannot be changed: %w", t.account, err)
 	}
-	if now, _, _ := unstructured.NestedBool(o.Object, "spec", "suspend"); now != suspend {
-		return fmt.Errorf("the cluster's TwilioAccount has no field suspend: install the CustomResourceDefinitions of this version")
+	if o.Spec.Suspend != suspend {
+		return errors.New("the cluster's TwilioAccount has no field suspend: install the CustomResourceDefinitions of this version")
 	}
 	return write(a.Out, fmt.Sprintf("twilioaccount/%s %sd%s\n", t.account, verb, t.suffix()))
 }
@@ -90,25 +80,26 @@ func (a *app) approve(ctx context.Context, t *target, wanted string) error {
 	if err != nil {
 		return err
 	}
-	hold, _, _ := unstructured.NestedString(o.Object, "status", "removals", "hold")
-	held, _, _ := unstructured.NestedInt64(o.Object, "status", "removals", "held")
-	sample, _, _ := unstructured.NestedStringSlice(o.Object, "status", "removals", "sample")
+	removals := o.Status.Removals
+	hold := removals.Hold
 	switch {
-	case hold == "" || held == 0:
+	case hold == "" || removals.Held == 0:
 		return fmt.Errorf("nothing is held on the TwilioAccount %s", t.account)
+	case removals.Cause == v1alpha1.RemovalsCRDDeletion:
+		return fmt.Errorf("removals are held on the TwilioAccount %s because a CustomResourceDefinition is being deleted: no approval lets them go", t.account)
 	case wanted != "" && wanted != hold:
 		return fmt.Errorf("the hold on the TwilioAccount %s is %s now, not %s: look again at what it holds", t.account, hold, wanted)
-	case o.GetAnnotations()[annotationApproveRemovals] == hold:
+	case o.GetAnnotations()[v1alpha1.AnnotationApproveRemovals] == hold:
 		return write(a.Out, fmt.Sprintf("twilioaccount/%s: hold %s is approved already\n", t.account, hold))
 	}
 	before := o.DeepCopy()
-	annotate(o, annotationApproveRemovals, hold)
+	annotate(o, v1alpha1.AnnotationApproveRemovals, hold)
 	if err := a.patch(ctx, cl, t, o, before); err != nil {
 		return fmt.Errorf("the TwilioAccount %s cannot be changed: %w", t.account, err)
 	}
-	text := fmt.Sprintf("twilioaccount/%s hold %s approved: %s may lose add-ons%s", t.account, hold, count(int(held), "number"), t.suffix())
-	if len(sample) > 0 {
-		text += "\n  among them " + strings.Join(sample, ", ")
+	text := fmt.Sprintf("twilioaccount/%s hold %s approved: %s may lose add-ons%s", t.account, hold, count(int(removals.Held), "number"), t.suffix())
+	if len(removals.Sample) > 0 {
+		text += "\n  among them " + strings.Join(removals.Sample, ", ")
 	}
 	return write(a.Out, text+"\n")
 }

@@ -242,5 +242,5 @@ func release(named bool) change {
 // waits says whether a deletion is held by the removal budget, or blocked.
 func waits(o *v1alpha1.PhoneNumberAddOnAssignment) bool {
 	ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
-	return ready != nil && (ready.Reason == v1alpha1.ReasonDeletionBlocked || ready.Reason == reasonRemovalsHeld)
+	return ready != nil && (ready.Reason == v1alpha1.ReasonDeletionBlocked || ready.Reason == v1alpha1.ReasonRemovalsHeld)
 }

@@ -153,7 +153,7 @@ func (a *app) readManifests(ctx context.Context, f *planFlags) (in *review.Input
 }
 
 // recorded reads, with --cluster, what the operator has on record.
-func (a *app) recorded(ctx context.Context, f *planFlags) (map[string][]v1alpha1.AddOnStatus, error) {
+func (a *app) recorded(ctx context.Context, f *planFlags) (map[string]review.Record, error) {
 	if !f.cluster {
 		return nil, nil
 	}
@@ -165,10 +165,10 @@ func (a *app) recorded(ctx context.Context, f *planFlags) (map[string][]v1alpha1
 	if err != nil {
 		return nil, err
 	}
-	found := map[string][]v1alpha1.AddOnStatus{}
+	found := map[string]review.Record{}
 	for i := range all {
 		o := &all[i]
-		found[o.Namespace+"/"+o.Name] = append([]v1alpha1.AddOnStatus{}, o.Status.AddOns...)
+		found[o.Namespace+"/"+o.Name] = review.Record{NumberSID: string(o.Spec.PhoneNumberSID), AddOns: o.Status.AddOns}
 	}
 	return found, nil
 }

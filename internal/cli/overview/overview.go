@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -21,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/schedule"
 )
 
 // Health orders objects: the smaller, the sooner somebody should look.
@@ -237,8 +237,6 @@ func age(from, now time.Time) string {
 	return duration.HumanDuration(now.Sub(from))
 }
 
-const defaultResyncInterval = 10 * time.Minute
-
 // nextCheck is how long it is until the operator lists the number again. Of an object
 // that it is working on, or not to work on, nothing is foretold.
 func nextCheck(o *v1alpha1.PhoneNumberAddOnAssignment, accounts []v1alpha1.TwilioAccount, now time.Time) string {
@@ -250,18 +248,6 @@ func nextCheck(o *v1alpha1.PhoneNumberAddOnAssignment, accounts []v1alpha1.Twili
 	if at < 0 {
 		return none
 	}
-	interval := cmp.Or(accounts[at].Spec.ResyncInterval.Duration, defaultResyncInterval)
-	return duration.HumanDuration(untilPhase(string(o.UID), interval, now))
-}
-
-// untilPhase is how long it is until the object's own phase within the interval, which the
-// operator takes from its UID.
-func untilPhase(uid string, interval time.Duration, now time.Time) time.Duration {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(uid))
-	wait := time.Duration(h.Sum64()%uint64(interval)) - time.Duration(now.UnixNano())%interval
-	if wait <= 0 {
-		wait += interval
-	}
-	return wait
+	interval := accounts[at].Spec.ResyncInterval.Duration
+	return duration.HumanDuration(schedule.NextPhase(o.UID, interval, now).Sub(now))
 }

@@ -5,10 +5,8 @@ package review
 
 import (
 	"slices"
-	"strings"
 
-	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
-	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/plan"
 )
 
 // decision is the operator's plan for one number, as lists of SIDs, each sorted.
@@ -18,29 +16,22 @@ type decision struct {
 	missing, unmanaged []string
 }
 
-// decide asks the operator's own plan.
-func decide(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec, recorded []v1alpha1.AddOnStatus, listed []twilio.AssignedAddOn) decision {
+// decide asks the operator's own plan. What it would unassign and is not on the number is
+// left out: the operator makes sure of it, and nothing changes.
+func decide(in plan.Input) decision {
 	var d decision
-	_ = recorded
-	for _, sid := range spec.AddOnSIDs {
-		there := slices.ContainsFunc(listed, func(l twilio.AssignedAddOn) bool { return strings.EqualFold(l.SID, string(sid)) })
+	for _, step := range plan.Make(in) {
 		switch {
-		case there:
-			d.present = append(d.present, string(sid))
-		case spec.ManagementPolicy == v1alpha1.ManagementObserve:
-			d.missing = append(d.missing, string(sid))
-		default:
-			d.assign = append(d.assign, string(sid))
-		}
-	}
-	for _, l := range listed {
-		wanted := slices.ContainsFunc(spec.AddOnSIDs, func(sid v1alpha1.AddOnSID) bool { return strings.EqualFold(l.SID, string(sid)) })
-		switch {
-		case wanted:
-		case spec.ManagementPolicy == v1alpha1.ManagementAuthoritative:
-			d.unassign = append(d.unassign, l.SID)
-		default:
-			d.unmanaged = append(d.unmanaged, l.SID)
+		case step.Action == plan.Keep:
+			d.present = append(d.present, string(step.SID))
+		case step.Action == plan.Assign:
+			d.assign = append(d.assign, string(step.SID))
+		case step.Action == plan.Unassign && step.Listed != nil:
+			d.unassign = append(d.unassign, string(step.SID))
+		case step.Action == plan.Report && step.Listed == nil:
+			d.missing = append(d.missing, string(step.SID))
+		case step.Action == plan.Report:
+			d.unmanaged = append(d.unmanaged, string(step.SID))
 		}
 	}
 	for _, list := range []*[]string{&d.assign, &d.unassign, &d.present, &d.missing, &d.unmanaged} {

@@ -9,12 +9,15 @@ package review
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/cli/live"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/cli/manifests"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/plan"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
 // Input is what a review compares.
@@ -26,10 +29,17 @@ type Input struct {
 	Previous []manifests.Assignment
 	// Accounts holds each account by the name that accountRef gives it.
 	Accounts map[string]*live.Account
-	// Recorded is what objects have in status.addOns, by namespace/name; nil without a cluster.
-	Recorded map[string][]v1alpha1.AddOnStatus
+	// Recorded is what the cluster's objects have on record, by namespace/name; nil without
+	// a cluster.
+	Recorded map[string]Record
 	// Problems are those found before: of manifests that are not valid.
 	Problems []manifests.Problem
+}
+
+// Record is what one object of the cluster has in its status.
+type Record struct {
+	NumberSID string
+	AddOns    []v1alpha1.AddOnStatus
 }
 
 // AddOn is an add-on with its unique name, where that is known.
@@ -167,7 +177,23 @@ func (r *reviewer) before(a, b *manifests.Assignment) bool {
 }
 
 func (r *reviewer) had(a *manifests.Assignment) bool {
-	return r.previous[key(a)] != nil || r.Recorded[key(a)] != nil
+	return r.previous[key(a)] != nil || r.recorded(a)
+}
+
+func (r *reviewer) recorded(a *manifests.Assignment) bool {
+	_, ok := r.Recorded[key(a)]
+	return ok
+}
+
+// inherited is what other objects have on record for the number.
+func (r *reviewer) inherited(a *manifests.Assignment) []v1alpha1.AddOnStatus {
+	var all []v1alpha1.AddOnStatus
+	for _, name := range slices.Sorted(maps.Keys(r.Recorded)) {
+		if record := r.Recorded[name]; name != key(a) && strings.EqualFold(record.NumberSID, string(a.Spec.PhoneNumberSID)) {
+			all = append(all, record.AddOns...)
+		}
+	}
+	return all
 }
 
 // number returns the number of an object as Twilio has it, and whether the account has it.
@@ -211,8 +237,10 @@ func (r *reviewer) desired(a *manifests.Assignment) Change {
 		c.Note = "conflict: " + key(owner) + " owns the number"
 		return c
 	}
-	d := decide(&a.Spec, r.Recorded[key(a)], n.AddOns)
-	r.fill(&c, a, d)
+	r.fill(&c, a, decide(plan.Input{
+		Desired: a.Spec.AddOnSIDs, Policy: a.Spec.ManagementPolicy,
+		Recorded: r.Recorded[key(a)].AddOns, Inherited: r.inherited(a), Listed: n.AddOns,
+	}))
 	return c
 }
 
@@ -240,7 +268,7 @@ func (r *reviewer) fill(c *Change, a *manifests.Assignment, d decision) {
 		}
 		c.Adopt = append(c.Adopt, r.addOn(a, sid))
 	}
-	if a.Spec.ManagementPolicy == v1alpha1.ManagementAdditive && before != nil && r.Recorded[key(a)] == nil {
+	if a.Spec.ManagementPolicy == v1alpha1.ManagementAdditive && before != nil && !r.recorded(a) {
 		r.moveDropped(c, before)
 	}
 	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve && len(c.Missing)+len(c.Unmanaged) > 0 {
@@ -265,7 +293,7 @@ func lists(a *manifests.Assignment, sid string) bool {
 }
 
 func (r *reviewer) onRecord(a *manifests.Assignment, sid string) bool {
-	return slices.ContainsFunc(r.Recorded[key(a)], func(s v1alpha1.AddOnStatus) bool {
+	return slices.ContainsFunc(r.Recorded[key(a)].AddOns, func(s v1alpha1.AddOnStatus) bool {
 		return s.Ownership != "" && strings.EqualFold(string(s.SID), sid)
 	})
 }
@@ -329,21 +357,27 @@ func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
 		c.Note = "deleted: " + key(successor) + " takes the number over"
 		return
 	}
-	var gone []string
-	for _, addOn := range n.AddOns {
-		if lists(old, addOn.SID) && (successor == nil || !lists(successor, addOn.SID)) {
-			gone = append(gone, addOn.SID)
-		}
-	}
 	c.Note = "deleted"
 	if successor != nil {
 		c.Note = "deleted: " + key(successor) + " takes the number over"
 	}
-	if old.Spec.ManagementPolicy == v1alpha1.ManagementAdditive {
-		c.MayUnassign = r.addOns(old, gone)
+	stays := func(sid string) bool {
+		return (successor != nil && lists(successor, sid)) ||
+			!slices.ContainsFunc(n.AddOns, func(l twilio.AssignedAddOn) bool { return strings.EqualFold(l.SID, sid) })
+	}
+	for _, step := range plan.Departure(&old.Spec, r.Recorded[key(old)].AddOns, true) {
+		if !stays(step.TwilioSID()) {
+			c.Unassign = append(c.Unassign, r.addOn(old, step.TwilioSID()))
+		}
+	}
+	if old.Spec.ManagementPolicy != v1alpha1.ManagementAdditive || r.recorded(old) {
 		return
 	}
-	c.Unassign = r.addOns(old, gone)
+	for _, sid := range old.Spec.AddOnSIDs {
+		if !stays(string(sid)) {
+			c.MayUnassign = append(c.MayUnassign, r.addOn(old, string(sid)))
+		}
+	}
 }
 
 func (r *reviewer) addOns(a *manifests.Assignment, sids []string) []AddOn {
