@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -75,6 +76,8 @@ func (w *world) runIn(ctx context.Context, stdin string, args ...string) result 
 		Streams: genericiooptions.IOStreams{In: strings.NewReader(stdin), Out: &out, ErrOut: &errOut},
 		Getenv:  func(name string) string { return w.env[name] },
 		Version: "test",
+		// Longer than a pause of the limiter after a few failures, which is 1 s.
+		Patience: 2 * time.Second,
 	})
 	return result{code, out.String(), errOut.String()}
 }

@@ -7,6 +7,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +15,14 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/cli/live"
 )
 
 // Options are what a run has from its surroundings.
@@ -27,6 +31,9 @@ type Options struct {
 	Streams genericiooptions.IOStreams
 	Getenv  func(string) string
 	Version string
+	// Patience is how long the program waits at a time while Twilio fails or throttles,
+	// before it gives up. Default 10 s.
+	Patience time.Duration
 }
 
 // app is what all commands share.
@@ -34,8 +41,10 @@ type app struct {
 	genericiooptions.IOStreams
 	getenv  func(string) string
 	version string
-	kube    *genericclioptions.ConfigFlags
-	twilio  twilioFlags
+	// patience is that of Options.
+	patience time.Duration
+	kube     *genericclioptions.ConfigFlags
+	twilio   twilioFlags
 }
 
 // exit is an error with an exit code of its own. Without a message nothing is printed:
@@ -50,7 +59,7 @@ func (e exit) Error() string { return e.message }
 // Run runs one command and returns its exit code: 0, or 1 for an error, which is one
 // sentence on the error stream, or what the command documents.
 func Run(ctx context.Context, o Options) int {
-	a := &app{IOStreams: o.Streams, getenv: o.Getenv, version: o.Version, kube: genericclioptions.NewConfigFlags(true)}
+	a := &app{IOStreams: o.Streams, getenv: o.Getenv, version: o.Version, patience: cmp.Or(o.Patience, live.DefaultPatience), kube: genericclioptions.NewConfigFlags(true)}
 	root := a.command()
 	root.SetArgs(o.Args)
 	err := root.ExecuteContext(ctx)

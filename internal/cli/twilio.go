@@ -187,6 +187,7 @@ func (s *session) scan(ctx context.Context, accountSID string, only map[string]b
 		Concurrency: s.app.twilio.concurrency,
 		Only:        only,
 		Progress:    progress.update,
+		Patience:    s.app.patience,
 		Acquire:     func(ctx context.Context) (func(), error) { return s.acquire(ctx, accountSID) },
 	}
 	account, err := live.Scan(ctx, cl, accountSID, options)
@@ -200,10 +201,7 @@ func (s *session) scan(ctx context.Context, accountSID string, only map[string]b
 	return account, nil
 }
 
-// patience is how long one call waits while calls to its account are paused.
-const patience = 10 * time.Second
-
-// acquire waits for a permit of the account.
+// acquire waits for a permit of the account; while its calls are paused, not for long.
 func (s *session) acquire(ctx context.Context, accountSID string) (func(), error) {
 	key := strconv.FormatInt(s.calls.Add(1), 10)
 	attempt := s.limiters.Begin(key)
@@ -226,7 +224,7 @@ func (s *session) acquire(ctx context.Context, accountSID string) (func(), error
 		}
 		var tired <-chan time.Time // never, while others merely use the permits
 		if pause.Reason != twilio.Busy {
-			tired = time.After(patience)
+			tired = time.After(s.app.patience)
 		}
 		select {
 		case <-woken:

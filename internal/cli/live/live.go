@@ -64,6 +64,8 @@ type Options struct {
 	Only map[string]bool
 	// Progress is told how many of how many numbers are read; it may be nil.
 	Progress func(done, total int)
+	// Patience bounds a wait before a read is repeated. Default DefaultPatience.
+	Patience time.Duration
 	// Acquire waits for the right to make one call; the function it returns gives the
 	// right back. It may be nil.
 	Acquire func(ctx context.Context) (release func(), err error)
@@ -165,11 +167,10 @@ func (s *scanner) read(ctx context.Context, n *Number) error {
 // somebody at a terminal would wait. The error that led to the pause is told in its place.
 var ErrPaused = errors.New("calls to the account are paused")
 
-const (
-	maxAttempts  = 4
-	firstBackoff = 250 * time.Millisecond
-	longestWait  = 30 * time.Second
-)
+// DefaultPatience is how long somebody at a terminal waits without a word.
+const DefaultPatience = 10 * time.Second
+
+const maxAttempts = 4
 
 // retry repeats a read after a failure that may pass: throttling, an error of Twilio's,
 // one 404 (Twilio gives stray ones). Reading is harmless, so it may be repeated.
@@ -185,11 +186,12 @@ func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, e
 		if err == nil || !again || attempt == maxAttempts || ctx.Err() != nil {
 			return value, err
 		}
-		wait := firstBackoff << attempt
+		patience := cmp.Or(s.options.Patience, DefaultPatience)
+		wait := patience / 40 << attempt
 		if asked, ok := twilio.RetryAfter(err); ok {
 			wait = max(wait, asked)
 		}
-		if wait > longestWait {
+		if wait > patience {
 			return value, err
 		}
 		select {

@@ -74,13 +74,26 @@ func (s *Source) locate(dir string, r *resource.Resource) (located, error) {
 	}
 	l.file = file
 	candidates, _ := objectsOf(file, source)
-	at := slices.IndexFunc(candidates, func(c located) bool {
-		return c.object.GetKind() == r.OrgId().Kind && c.object.GetName() == r.OrgId().Name
-	})
-	if at >= 0 {
-		l.lines = candidates[at].lines
+	if from := likeliest(candidates, l.object); from != nil {
+		l.lines = from.lines
 	}
 	return l, nil
+}
+
+// likeliest finds the object that kustomize built one from. Prefixes and suffixes may have
+// been added to its name: of those whose name is within the new one, it is the longest.
+func likeliest(candidates []located, built *unstructured.Unstructured) *located {
+	var best *located
+	for i := range candidates {
+		c := &candidates[i]
+		if c.object.GetKind() != built.GetKind() || !strings.Contains(built.GetName(), c.object.GetName()) {
+			continue
+		}
+		if best == nil || len(c.object.GetName()) > len(best.object.GetName()) {
+			best = c
+		}
+	}
+	return best
 }
 
 // tracedFileSystem shows one kustomization with a request for annotations that say which

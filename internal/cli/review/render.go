@@ -191,15 +191,15 @@ func (r *Review) Markdown() string {
 	return head + open + table.String() + end
 }
 
-// maxListed is how many problems a comment shows.
-const maxListed = 50
+// maxListed is how much of a comment is for problems, in bytes.
+const maxListed = 16 << 10
 
 func (r *Review) markdownHead() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### Twilio add-ons\n\n**%s**\n\n", r.Summary.Sentence())
 	for i, p := range r.Problems {
-		if i == maxListed {
-			fmt.Fprintf(&b, "- %d more problems\n", len(r.Problems)-maxListed)
+		if b.Len() > maxListed {
+			fmt.Fprintf(&b, "- %d more problems\n", len(r.Problems)-i)
 			break
 		}
 		fmt.Fprintf(&b, "- :x: %s: %s\n", code(p.Where()), code(p.Message))
