@@ -12,6 +12,7 @@ SHELL := /usr/bin/env bash -o pipefail
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 IMG ?= twilio-addon-operator:latest
 PLATFORMS ?= linux/amd64,linux/arm64
+PLUGIN_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64
 CONTAINER_TOOL ?= docker
 KUBECTL ?= kubectl
 
@@ -120,9 +121,14 @@ govulncheck: $(BIN)/govulncheck ## Look for known vulnerabilities (asks vuln.go.
 ##@ Build
 
 .PHONY: build
-build: ## Build bin/manager and bin/twiliosim.
+build: ## Build bin/manager, bin/twiliosim and the kubectl plugin bin/kubectl-twilio_addons.
 	@$(GOBUILD) "compiling the manager" . ./cmd/manager -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/manager)
 	@$(GOBUILD) "compiling the Twilio simulator" . ./cmd/twiliosim -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/twiliosim)
+	@$(GOBUILD) "compiling the kubectl plugin" . ./cmd/kubectl-twilio_addons -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/kubectl-twilio_addons)
+
+.PHONY: cli-archives
+cli-archives: ## Write the kubectl plugin for PLUGIN_PLATFORMS to dist/, with checksums and a krew manifest.
+	@go run ./hack/release/plugin --version "$(VERSION)" --output $(DIST) --platforms "$(PLUGIN_PLATFORMS)"
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
