@@ -51,6 +51,11 @@ func TestMain(m *testing.M) {
 		if tools, err = prepareTools(context.Background()); err != nil {
 			return 1, err
 		}
+		// A refusal that is final at once: one that may be a stray answer takes a minute.
+		err = sim.Admin.UpdateBehaviour(context.Background(), func(b *twiliosim.Behaviour) { b.UnknownAddOn = "400-20422" })
+		if err != nil {
+			return 1, err
+		}
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 		if err := env.Client.Create(context.Background(), ns); err != nil {
 			return 1, err
@@ -242,7 +247,7 @@ func (w *world) seq() int64 {
 }
 
 // settled waits until the operator has done for every object what there is to do. Objects
-// that is is told to leave out may go on trying.
+// that it is told to leave out may go on trying.
 func (w *world) settled(leaveOut func(*v1alpha1.PhoneNumberAddOnAssignment) bool) {
 	w.Helper()
 	w.eventually("every object is settled", func() error {
@@ -252,6 +257,8 @@ func (w *world) settled(leaveOut func(*v1alpha1.PhoneNumberAddOnAssignment) bool
 			case leaveOut != nil && leaveOut(&o):
 			case !o.DeletionTimestamp.IsZero():
 				return fmt.Errorf("%s is being deleted", o.Name)
+			case o.Status.LastHandledReconcileAt != o.Annotations[v1alpha1.AnnotationReconcileRequestedAt]:
+				return fmt.Errorf("%s has not been reconciled as requested", o.Name)
 			case ready == nil, o.Status.ObservedGeneration != o.Generation, ready.Reason == v1alpha1.ReasonProgressing:
 				return fmt.Errorf("%s: %v", o.Name, ready)
 			}
