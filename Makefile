@@ -13,6 +13,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # The image to build or to install, as in IMG=registry.example.com/twilio-addon-operator:v0.1.0.
 IMG ?=
 PLATFORMS ?= linux/amd64,linux/arm64
+PLUGIN_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64
 CONTAINER_TOOL ?= docker
 KUBECTL ?= kubectl
 
@@ -136,9 +137,14 @@ govulncheck: $(BIN)/govulncheck ## Look for known vulnerabilities (queries vuln.
 ##@ Build
 
 .PHONY: build
-build: | $(DEV) ## Build bin/manager and bin/twiliosim.
+build: | $(DEV) ## Build bin/manager, bin/twiliosim and the kubectl plugin bin/kubectl-twilio_addons.
 	@$(DEV) build -name "compiling the manager" -ldflags "$(LDFLAGS)" -o $(BIN)/manager ./cmd/manager
 	@$(DEV) build -name "compiling the Twilio simulator" -ldflags "$(LDFLAGS)" -o $(BIN)/twiliosim ./cmd/twiliosim
+	@$(DEV) build -name "compiling the kubectl plugin" -ldflags "$(LDFLAGS)" -o $(BIN)/kubectl-twilio_addons ./cmd/kubectl-twilio_addons
+
+.PHONY: cli-archives
+cli-archives: ## Write the kubectl plugin for PLUGIN_PLATFORMS to dist/, with checksums and a krew manifest.
+	@$(GO) run ./hack/release/plugin --version "$(VERSION)" --output $(DIST) --platforms "$(PLUGIN_PLATFORMS)"
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG (default twilio-addon-operator:latest, which stays on this machine).

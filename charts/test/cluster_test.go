@@ -46,7 +46,7 @@ type cluster struct {
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
 	ensure := exec.CommandContext(t.Context(), "go", "run", "./hack/dev", "control-plane")
-	ensure.Stderr = os.Stderr
+	ensure.Dir, ensure.Stderr = root, os.Stderr
 	assets, err := ensure.Output()
 	if err != nil {
 		t.Fatalf("getting the control plane: %v", err)
