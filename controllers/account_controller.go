@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/budget"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/schedule"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
@@ -49,6 +50,7 @@ type accountReconciler struct {
 	connections *connections
 	fleet       *fleet.Fleet
 	metrics     *Metrics
+	brake       *brake
 	queue       *queue
 	// wake makes the objects of an account due.
 	wake func(account string)
@@ -65,7 +67,7 @@ func newAccountReconciler(mgr ctrl.Manager, conns *connections, members *fleet.F
 	}
 }
 
-// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts/status,verbs=patch
 // +kubebuilder:rbac:groups="",namespace=twilio-addon-operator-system,resources=secrets,verbs=get;list;watch;patch
 
@@ -78,8 +80,14 @@ func (r *accountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if err := r.Get(ctx, req.NamespacedName, &account); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.forget(req.Name)
-			return ctrl.Result{}, r.releaseSecrets(ctx)
+			return ctrl.Result{}, r.releaseSecrets(ctx, false)
 		}
+		return ctrl.Result{}, err
+	}
+	decision, err := r.brake.evaluate(ctx, &account)
+	if asOutcome(err) != nil {
+		return ctrl.Result{RequeueAfter: accountDelay}, nil
+	} else if err != nil {
 		return ctrl.Result{}, err
 	}
 	if released, err := r.hold(ctx, &account); released || err != nil {
@@ -88,18 +96,33 @@ func (r *accountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if err := r.holdSecret(ctx, &account); err != nil {
 		return ctrl.Result{}, err
 	}
-	conn, err := r.check(ctx, &account, attempt)
-	o := outcomeOfError(err)
-	if err != nil && o == nil {
+	conn, o, err := r.stand(ctx, &account, attempt)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if o == nil {
-		o = accountOutcome(conn.limiter.Snapshot(), time.Now())
+	if o.kind == kindWaiting && o.reason == "" {
+		return ctrl.Result{RequeueAfter: decision.NextCheck}, nil
 	}
-	if o.kind == kindWaiting {
-		return ctrl.Result{}, nil
+	result, err := r.report(ctx, &account, conn, o, &decision)
+	if decision.NextCheck > 0 && (result.RequeueAfter == 0 || decision.NextCheck < result.RequeueAfter) {
+		result.RequeueAfter = decision.NextCheck
 	}
-	return r.report(ctx, &account, conn, o)
+	return result, err
+}
+
+// stand finds out how the account stands. An outcome of no reason waits for a permit.
+func (r *accountReconciler) stand(ctx context.Context, account *v1alpha1.TwilioAccount, attempt *twilio.Attempt) (*connection, *outcome, error) {
+	if account.Spec.Suspend {
+		return nil, newOutcome(v1alpha1.ReasonSuspended, textAccountSuspended), nil
+	}
+	conn, err := r.check(ctx, account, attempt)
+	if o := outcomeOfError(err); o != nil || err != nil {
+		if o != nil {
+			err = nil
+		}
+		return conn, o, err
+	}
+	return conn, accountOutcome(conn.limiter.Snapshot(), time.Now()), nil
 }
 
 func (r *accountReconciler) forget(account string) {
@@ -145,8 +168,12 @@ func (r *accountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAc
 // holdSecret keeps the Secret with the credential while assignments refer to the account:
 // their finalizers need it. Whatever is deleted first, the add-ons can be unassigned.
 func (r *accountReconciler) holdSecret(ctx context.Context, account *v1alpha1.TwilioAccount) error {
-	if r.fleet.Count(account.Name) == 0 {
-		return r.releaseSecrets(ctx)
+	terminating, err := r.namespaceTerminates(ctx)
+	if err != nil {
+		return err
+	}
+	if terminating || r.fleet.Count(account.Name) == 0 {
+		return r.releaseSecrets(ctx, terminating)
 	}
 	secret := secretMetadata()
 	if err := r.Get(ctx, r.connections.secretKey(account), secret); err != nil {
@@ -158,8 +185,19 @@ func (r *accountReconciler) holdSecret(ctx context.Context, account *v1alpha1.Tw
 	return r.editSecret(ctx, secret, controllerutil.AddFinalizer)
 }
 
-// releaseSecrets lets go of the Secrets that no account with assignments names.
-func (r *accountReconciler) releaseSecrets(ctx context.Context) error {
+// namespaceTerminates reports whether the operator's own namespace is being deleted. The
+// operator goes with it, so nobody could release a Secret there later.
+func (r *accountReconciler) namespaceTerminates(ctx context.Context) (bool, error) {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Get(ctx, client.ObjectKey{Name: r.connections.namespace}, namespace); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return !namespace.DeletionTimestamp.IsZero(), nil
+}
+
+// releaseSecrets lets go of the Secrets that no account with assignments names, or of all.
+func (r *accountReconciler) releaseSecrets(ctx context.Context, all bool) error {
 	secrets := &metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	if err := r.List(ctx, secrets, client.InNamespace(r.connections.namespace)); err != nil {
@@ -178,7 +216,7 @@ func (r *accountReconciler) releaseSecrets(ctx context.Context) error {
 		for _, account := range accounts {
 			inUse = inUse || r.fleet.Count(account) > 0
 		}
-		if inUse {
+		if inUse && !all {
 			continue
 		}
 		if err := r.editSecret(ctx, secret.DeepCopy(), controllerutil.RemoveFinalizer); err != nil {
@@ -236,12 +274,13 @@ func (r *accountReconciler) check(ctx context.Context, account *v1alpha1.TwilioA
 }
 
 // report writes the account's status if it changed, and says when to look again.
-func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.TwilioAccount, conn *connection, o *outcome) (ctrl.Result, error) {
+func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.TwilioAccount, conn *connection, o *outcome, decision *budget.Decision) (ctrl.Result, error) {
 	base := account.DeepCopy()
 	before := readyReason(account)
 	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
 	r.metrics.accountIs(account.Name, o.reason, accepted)
-	r.setStatus(account, conn, o)
+	r.metrics.removalsHeld(account.Name, decision.State.Held)
+	r.setStatus(account, conn, o, decision)
 	if !apiequality.Semantic.DeepEqual(base.Status, account.Status) {
 		r.count(account, conn)
 		if err := r.Status().Patch(ctx, account, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -250,7 +289,7 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 	}
 	r.recordTransition(ctx, account, before, o)
 	switch {
-	case accepted:
+	case accepted, isReady(o.reason):
 		return ctrl.Result{RequeueAfter: schedule.Jitter(countsEvery)}, nil
 	case isTransient(o.reason):
 		return ctrl.Result{RequeueAfter: schedule.Jitter(min(tellAfter, resyncInterval(account)))}, nil
@@ -264,7 +303,7 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 func (r *accountReconciler) recordTransition(ctx context.Context, account *v1alpha1.TwilioAccount, before string, o *outcome) {
 	switch {
 	case before == o.reason:
-	case o.reason != v1alpha1.ReasonCredentialsAccepted:
+	case o.reason != v1alpha1.ReasonCredentialsAccepted && !isReady(o.reason):
 		logf.FromContext(ctx).Info("The account is in trouble", "reason", o.reason, "message", o.message)
 		r.events.Eventf(account, nil, corev1.EventTypeWarning, o.reason, "Check", "%s", truncateBytes(o.message, maxNote))
 	case before != "":
@@ -275,7 +314,7 @@ func (r *accountReconciler) recordTransition(ctx context.Context, account *v1alp
 
 // setStatus makes the status what the outcome says, and the counts current if they are old
 // enough.
-func (r *accountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *connection, o *outcome) {
+func (r *accountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *connection, o *outcome, decision *budget.Decision) {
 	status := &account.Status
 	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
 	message := strings.TrimSuffix(stickyMessage(status.Conditions, account.Generation, o), textAccountHeld)
@@ -283,8 +322,10 @@ func (r *accountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *con
 		message += textAccountHeld
 	}
 	c := conditions{list: &status.Conditions, generation: account.Generation, now: metav1.Now()}
-	c.set(v1alpha1.ConditionReady, statusOf(accepted), o.reason, message)
-	c.keep(v1alpha1.ConditionReconciling, !accepted && !isStalled(o.reason), o.reason, message)
+	well := accepted || isReady(o.reason)
+	c.set(v1alpha1.ConditionReady, statusOf(well), o.reason, message)
+	c.keep(v1alpha1.ConditionReconciling, !well && !isStalled(o.reason), o.reason, message)
+	c.keep(v1alpha1.ConditionRemovalsHeld, decision.State.Hold != "", string(decision.State.Cause), decision.Message)
 	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
 	status.ObservedGeneration = account.Generation
 	if conn == nil || isStalled(o.reason) {
@@ -317,7 +358,8 @@ func (r *accountReconciler) accountEvents() handler.TypedEventHandler[*v1alpha1.
 	return handler.TypedFuncs[*v1alpha1.TwilioAccount, reconcile.Request]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*v1alpha1.TwilioAccount], _ requests) { add(e.Object) },
 		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*v1alpha1.TwilioAccount], _ requests) {
-			if e.ObjectOld.Generation != e.ObjectNew.Generation {
+			approved := e.ObjectOld.Annotations[v1alpha1.AnnotationApproveRemovals] != e.ObjectNew.Annotations[v1alpha1.AnnotationApproveRemovals]
+			if e.ObjectOld.Generation != e.ObjectNew.Generation || approved {
 				add(e.ObjectNew)
 			}
 		},

@@ -66,7 +66,26 @@ func (r *assignmentReconciler) apply(ctx context.Context, cl *twilio.Client, s *
 		}
 		return returned
 	})
-	return w.removeAll(ctx, removals)
+	return w.removeWithinBudget(ctx, removals, res)
+}
+
+// removeWithinBudget removes assignments if the account's removal budget allows it.
+func (w *worker) removeWithinBudget(ctx context.Context, steps []plan.Step, res *result) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	res.asks = true
+	if err := w.r.brake.request(ctx, w.s); err != nil {
+		if o := asOutcome(err); o != nil {
+			for i := range steps {
+				w.ledger.Waits(steps[i].SID, o.message)
+			}
+		}
+		return err
+	}
+	err := w.removeAll(ctx, steps)
+	res.asks = err != nil
+	return err
 }
 
 // holdRemovals reports whether removals have to wait because a desired add-on is not
@@ -221,6 +240,9 @@ func (w *worker) removeAll(ctx context.Context, steps []plan.Step) error {
 	var failed error
 	for i := range steps {
 		err := w.proceed(ctx)
+		if err == nil && !w.r.brake.mayRemove(w.s) {
+			err = stale() // the grant has ended
+		}
 		if err == nil {
 			err = w.remove(context.WithoutCancel(ctx), &steps[i])
 		}

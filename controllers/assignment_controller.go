@@ -58,6 +58,7 @@ type assignmentReconciler struct {
 	fleet         *fleet.Fleet
 	metrics       *Metrics
 	limiters      *twilio.Limiters
+	brake         *brake
 	queue         *queue
 	accounts      *queue // of the account controller
 }
@@ -129,6 +130,8 @@ type result struct {
 	// records replace what status has on record, without a reading. nil leaves it.
 	records *[]v1alpha1.AddOnStatus
 	changes changes
+	// asks: the object still wants to remove add-ons, and may not or could not.
+	asks bool
 	// claimed: the object holds its number from now on.
 	claimed bool
 	// finalizerRemoved: the object is gone, or other finalizers hold it.
@@ -220,6 +223,9 @@ func (r *assignmentReconciler) guard(ctx context.Context, s *scope, res *result)
 	if s.denied != nil {
 		r.fleet.DropReservation(a)
 		return s.denied
+	}
+	if s.account.Spec.Suspend {
+		return accountSuspended(s.account.Name, false)
 	}
 	switch standing := s.standing(); standing.Role {
 	case ownership.Acts:

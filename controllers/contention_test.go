@@ -131,7 +131,10 @@ func TestOustedOwnerAnswersForItsAddOns(t *testing.T) {
 	rivals := map[string]func(*assignment){
 		"suspended": func(a *assignment) { a.Spec.Suspend = true },
 		"observe":   observe,
-		"additive":  func(a *assignment) { a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive; a.Spec.AddOnSIDs = []v1alpha1.AddOnSID{} },
+		"additive": func(a *assignment) {
+			a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive
+			a.Spec.AddOnSIDs = []v1alpha1.AddOnSID{}
+		},
 	}
 	for name, change := range rivals {
 		t.Run(name, func(t *testing.T) {
@@ -271,12 +274,18 @@ func TestSecondsOf404DecideNothing(t *testing.T) {
 // requestOnly triggers a reconcile that may not be able to report yet.
 func requestOnly(t *testing.T, a *assignment) {
 	t.Helper()
-	update(t, a, func(a *assignment) {
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileRequestedAt, time.Now().Format(time.RFC3339Nano))
-	})
+	requestAny(t, a)
 	lists := s.sim.Calls().Of(twiliosim.OpList, string(a.Spec.PhoneNumberSID)).Calls
 	eventually(t, "the number is asked for again", func() (bool, string) {
 		return s.sim.Calls().Of(twiliosim.OpList, string(a.Spec.PhoneNumberSID)).Calls > lists, ""
+	})
+}
+
+// requestAny triggers a reconcile, and waits for nothing.
+func requestAny(t *testing.T, a *assignment) {
+	t.Helper()
+	update(t, a, func(a *assignment) {
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileRequestedAt, time.Now().Format(time.RFC3339Nano))
 	})
 }
 

@@ -130,8 +130,11 @@ func (r *assignmentReconciler) readOthers(ctx context.Context, s *scope, others 
 }
 
 func (r *assignmentReconciler) connectToFinalize(ctx context.Context, s *scope) (*connection, error) {
-	if s.denied != nil {
+	switch {
+	case s.denied != nil:
 		return nil, s.denied
+	case s.account.Spec.Suspend:
+		return nil, accountSuspended(s.account.Name, true)
 	}
 	if last := s.object.Status.AccountSID; last != "" && last != s.account.Spec.AccountSID {
 		return nil, accountOfOtherSID(last, s.account)
@@ -148,7 +151,7 @@ func (r *assignmentReconciler) clean(ctx context.Context, s *scope, conn *connec
 		return err
 	}
 	res.ledger = ledger.From(res.plan)
-	return r.newWorker(conn.client, s, res).removeAll(ctx, res.plan)
+	return r.newWorker(conn.client, s, res).removeWithinBudget(ctx, res.plan, res)
 }
 
 // blocked turns what only a person can fix into DeletionBlocked, with the way out. The way
@@ -165,7 +168,7 @@ func blocked(err error) error {
 		return errors.Join(&told, err)
 	case o != nil && o.reason == v1alpha1.ReasonPhoneNumberNotFound:
 		return errors.Join(releasesSoon(o), err)
-	case o == nil || !isStalled(o.reason):
+	case o == nil || !isStalled(o.reason) || o.reason == v1alpha1.ReasonRemovalsHeld:
 		return err
 	}
 	return errors.Join(deletionBlocked(o), err)

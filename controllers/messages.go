@@ -35,12 +35,26 @@ const (
 	// textAccountHeld is the end of the message of an account that is being deleted.
 	textAccountHeld = " Being deleted: held until no assignment refers to it."
 
+	textBudgetChecked = "Waiting for the account's removal budget."
+
+	textAccountSuspended = "Suspended: no call to Twilio is made for any object of this account while spec.suspend is true."
+
 	textAccountReady = "Twilio accepts the credential."
 )
 
 func suspended(yields bool) *outcome {
 	o := newOutcome(v1alpha1.ReasonSuspended, "Suspended: no call to Twilio is made for this object while spec.suspend is true.")
 	o.yields = yields
+	return o
+}
+
+// accountSuspended is the outcome of an object whose account is suspended. A deletion waits.
+func accountSuspended(account string, deleting bool) *outcome {
+	text := "TwilioAccount %s is suspended: no call to Twilio is made for its objects."
+	if deleting {
+		text += " The deletion waits. " + textRetain
+	}
+	o := newOutcome(v1alpha1.ReasonSuspended, text, account)
 	return o
 }
 

@@ -18,11 +18,13 @@ type Metrics struct {
 	unassigned *prometheus.CounterVec
 	objects    *prometheus.Desc
 	ready      *prometheus.GaugeVec
+	held       *prometheus.GaugeVec
+	build      *prometheus.GaugeVec
 	fleet      *fleet.Fleet
 }
 
-// NewMetrics builds the metrics and registers them.
-func NewMetrics(registry prometheus.Registerer) *Metrics {
+// NewMetrics builds the metrics and registers them. version is that of the manager.
+func NewMetrics(registry prometheus.Registerer, version string) *Metrics {
 	m := &Metrics{
 		assigned: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Name: "addons_assigned_total",
@@ -39,7 +41,16 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Namespace: metricsNamespace, Name: "account_ready",
 			Help: "1 for a TwilioAccount that is Ready, otherwise 0, with the reason of the condition.",
 		}, []string{"account", "reason"}),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: metricsNamespace, Name: "removals_held",
+			Help: "Phone numbers whose removals are held, by TwilioAccount.",
+		}, []string{"account"}),
+		build: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: metricsNamespace, Name: "build_info",
+			Help: "1, with the version of the manager that runs.",
+		}, []string{"version"}),
 	}
+	m.build.WithLabelValues(version).Set(1)
 	registry.MustRegister(m)
 	return m
 }
@@ -49,6 +60,8 @@ func (m *Metrics) Describe(descs chan<- *prometheus.Desc) {
 	m.assigned.Describe(descs)
 	m.unassigned.Describe(descs)
 	m.ready.Describe(descs)
+	m.held.Describe(descs)
+	m.build.Describe(descs)
 	descs <- m.objects
 }
 
@@ -57,6 +70,8 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	m.assigned.Collect(metrics)
 	m.unassigned.Collect(metrics)
 	m.ready.Collect(metrics)
+	m.held.Collect(metrics)
+	m.build.Collect(metrics)
 	if m.fleet == nil {
 		return
 	}
@@ -83,4 +98,9 @@ func (m *Metrics) accountIs(account, reason string, isReady bool) {
 // forgetAccount drops the series of a TwilioAccount that is gone.
 func (m *Metrics) forgetAccount(account string) {
 	m.ready.DeletePartialMatch(prometheus.Labels{"account": account})
+}
+
+// removalsHeld sets how many numbers of a TwilioAccount are held.
+func (m *Metrics) removalsHeld(account string, n int32) {
+	m.held.WithLabelValues(account).Set(float64(n))
 }

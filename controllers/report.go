@@ -39,6 +39,7 @@ const (
 func (r *assignmentReconciler) report(ctx context.Context, s *scope, res result, err error) (ctrl.Result, error) {
 	a := s.object
 	r.recordChanges(a, res)
+	r.settleDemand(s, res, err)
 	if res.finalizerRemoved && asOutcome(err) == nil {
 		return ctrl.Result{}, err
 	}
@@ -66,6 +67,22 @@ func (r *assignmentReconciler) report(ctx context.Context, s *scope, res result,
 	}
 	r.recordTransition(ctx, a, before, o, err)
 	return r.requeue(s, o), nil
+}
+
+// settleDemand tells the brake whether the object still wants to remove add-ons. After an
+// error that says nothing about it, a demand stands.
+func (r *assignmentReconciler) settleDemand(s *scope, res result, err error) {
+	o := outcomeOfError(err)
+	waitsForPermit := o != nil && o.kind == kindWaiting && res.ledger == nil && o.reason != v1alpha1.ReasonSuspended && !o.yields
+	if waitsForPermit || (err != nil && o == nil) {
+		return
+	}
+	r.brake.saw(s.key())
+	unknown := o != nil && (isTransient(o.reason) || o.benign)
+	if res.asks || unknown || s.account == nil {
+		return
+	}
+	r.brake.withdraw(s.account.Spec.AccountSID, s.key())
 }
 
 // tolerates reports whether a synced object stays as it is through a failure that the next

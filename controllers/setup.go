@@ -70,10 +70,12 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		queue:       &queue{},
 		accounts:    &queue{},
 	}
+	assignments.brake = newBrake(mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(eventSource), members, assignments.accounts)
 	if err := assignments.setup(mgr, o.Workers); err != nil {
 		return fmt.Errorf("setting up the assignment controller: %w", err)
 	}
 	accounts := newAccountReconciler(mgr, conns, members, o.Metrics, assignments.accounts)
+	accounts.brake = assignments.brake
 	accounts.wake = func(account string) { assignments.wakeAccount(account, false) }
 	if err := accounts.setup(mgr); err != nil {
 		return fmt.Errorf("setting up the account controller: %w", err)

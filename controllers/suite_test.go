@@ -176,7 +176,7 @@ func (s *suite) startManager() error {
 		Workers:   16,
 		Transport: twilio.NewTransport(16),
 		Limiters:  twilio.NewLimiters(nil),
-		Metrics:   NewMetrics(prometheus.NewRegistry()),
+		Metrics:   NewMetrics(prometheus.NewRegistry(), "test"),
 	}); err != nil {
 		return err
 	}

@@ -111,10 +111,19 @@ func isStalled(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountInvalid, v1alpha1.ReasonNamespaceNotAllowed,
 		v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonPhoneNumberNotFound,
-		v1alpha1.ReasonAddOnRejected, v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonDeletionBlocked:
+		v1alpha1.ReasonAddOnRejected, v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonDeletionBlocked,
+		v1alpha1.ReasonRemovalsHeld:
 		return true
 	}
 	return false
+}
+
+// reasonOf is the reason of the object's Ready condition, "" if there is none.
+func reasonOf(a *assignment) string {
+	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
+	}
+	return ""
 }
 
 // isReady reports whether a reason is one of those that are well.

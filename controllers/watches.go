@@ -30,6 +30,9 @@ type assignmentEvents struct{ r *assignmentReconciler }
 // Create queues an object. Of the initial list, only those with work left go first.
 func (h assignmentEvents) Create(_ context.Context, e event.TypedCreateEvent[*assignment], _ requests) {
 	h.r.fleet.Upsert(e.Object)
+	if e.IsInInitialList && (!isSynced(e.Object) || !e.Object.DeletionTimestamp.IsZero()) {
+		h.r.brake.expect(e.Object)
+	}
 	key := client.ObjectKeyFromObject(e.Object)
 	if e.IsInInitialList && e.Object.DeletionTimestamp.IsZero() && isSynced(e.Object) {
 		h.r.fleet.ScheduleNow(key)
@@ -61,6 +64,7 @@ func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*as
 func (h assignmentEvents) Delete(_ context.Context, e event.TypedDeleteEvent[*assignment], _ requests) {
 	key, rivals := client.ObjectKeyFromObject(e.Object), h.r.fleet.Rivals(e.Object)
 	h.r.fleet.Delete(key)
+	h.r.brake.withdrawAll(key)
 	h.r.limiters.Cancel(key.String())
 	h.r.fleet.ScheduleNow(rivals...)
 	h.r.enqueueAccount(e.Object.Spec.AccountRef.Name)

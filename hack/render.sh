@@ -2,8 +2,8 @@
 # Copyright The twilio-addon-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# Prints config/default with the given image. An overlay under dist/ sets it, so that no
-# committed file changes.
+# Prints config/default with the given image. An overlay under dist/ sets the image, so
+# that no committed file changes.
 #
 #   render.sh KUSTOMIZE IMAGE
 set -euo pipefail

@@ -1,8 +1,8 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager runs the operator: it keeps the add-ons of Twilio phone numbers
-// as PhoneNumberAddOnAssignments say.
+// Command manager runs the operator: it keeps the add-ons of Twilio phone numbers equal to
+// the PhoneNumberAddOnAssignments in the cluster.
 package main
 
 import (
@@ -38,8 +38,8 @@ const name = "twilio-addon-operator"
 // version is set at build time.
 var version = "dev"
 
-// stopWithin is how long a stopping manager lets a pass finish what it has begun in
-// Twilio and record it. The pod's grace period is longer.
+// stopWithin is how long a stopping manager lets a reconcile finish a write that it began
+// in Twilio, and record it. The pod's grace period is longer.
 const stopWithin = 45 * time.Second
 
 func main() {
@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
 	leaderElect         bool
 	metricsAddress      string
@@ -61,27 +61,29 @@ type options struct {
 	allowInsecureTwilio bool
 	zap                 zap.Options
 	leaseDuration       time.Duration
+	version             bool
 }
 
 func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
-		"Elect a leader, so that of several managers only one works.")
+		"Elect a leader, so that only one of several managers is active.")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443",
 		"The address that serves metrics; 0 serves none.")
 	flags.BoolVar(&o.secureMetrics, "metrics-secure", true,
-		"Serve metrics over TLS, and only to those whom the API server authenticates and authorizes.")
+		"Serve metrics over TLS, and only to clients that the API server authenticates and authorizes.")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081",
 		"The address that serves /healthz and /readyz.")
 	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0",
-		"The address that serves profiles of the process to whoever reaches it; 0 serves none.")
+		"The address that serves profiles of the process to anybody who reaches it; 0 serves none.")
 	flags.StringVar(&o.operatorNamespace, "operator-namespace", os.Getenv("POD_NAMESPACE"),
 		"The namespace of the credential Secrets and of the leader's lease. Default: $POD_NAMESPACE.")
 	flags.IntVar(&o.workers, "max-concurrent-reconciles", 256,
-		"How many passes may run at once, over all accounts. A pass without a turn among its account's calls holds none, so the sum of maxConcurrentRequests of the accounts that are busy at once is enough.")
+		"How many objects are reconciled at once, over all accounts. One that waits for a permit to call Twilio does not count, so the sum of maxConcurrentRequests of the busy accounts is enough.")
 	flags.BoolVar(&o.allowInsecureTwilio, "allow-insecure-twilio-url", false,
 		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
 	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second,
-		"How long a leader that died holds its lease against a standby.")
+		"How long a standby waits after the leader dies.")
+	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
 	o.zap.BindFlags(flags)
 }
 
@@ -110,6 +112,10 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.version {
+		_, err := fmt.Println(version)
+		return err
 	}
 	if err := o.validate(); err != nil {
 		return err
@@ -199,7 +205,7 @@ func addControllers(mgr ctrl.Manager, o *options) error {
 		Transport:        twilio.NewTransport(o.workers),
 		Limiters:         twilio.NewLimiters(twilioMetrics),
 		TwilioMetrics:    twilioMetrics,
-		Metrics:          controllers.NewMetrics(metrics.Registry),
+		Metrics:          controllers.NewMetrics(metrics.Registry, version),
 	})
 }
 

@@ -305,6 +305,19 @@ func (f *Fleet) Count(account string) int {
 	return f.accounts[account]
 }
 
+// CountHeld returns the number of objects that hold their number and whose account counts.
+func (f *Fleet) CountHeld(counts func(account string) bool) int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n := 0
+	for _, m := range f.members {
+		if m.object.Status.Claim == v1alpha1.ClaimHeld && counts(m.account()) {
+			n++
+		}
+	}
+	return n
+}
+
 // Select returns the keys of the objects for which keep is true.
 func (f *Fleet) Select(keep func(key types.NamespacedName, account string) bool) []types.NamespacedName {
 	f.mu.RLock()

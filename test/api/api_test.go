@@ -8,7 +8,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,22 +22,13 @@ import (
 
 var cl client.Client
 
-func TestMain(m *testing.M) { testenv.Exit(run(m)) }
-
-func run(m *testing.M) (code int, err error) {
-	env, err := testenv.ControlPlane(context.Background())
-	if err != nil {
-		return 1, err
-	}
-	config, err := env.Start()
-	if err != nil {
-		return 1, fmt.Errorf("starting the control plane: %w", err)
-	}
-	defer func() { err = errors.Join(err, env.Stop()) }()
-	if cl, err = client.New(config, client.Options{FieldValidation: "Strict"}); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+func TestMain(m *testing.M) {
+	testenv.Exit(testenv.WithControlPlane(context.Background(), func(server *testenv.Server) (code int, err error) {
+		if cl, err = client.New(server.Config, client.Options{FieldValidation: "Strict"}); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	}))
 }
 
 const (

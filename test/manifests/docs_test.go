@@ -163,8 +163,8 @@ func TestFlagsInTheDocsExist(t *testing.T) {
 		}
 	}
 	for name := range own {
-		if !strings.Contains(pages(t)["README.md"], "`--"+name+"`") {
-			t.Errorf("README.md does not tell of the manager's flag --%s", name)
+		if !strings.Contains(pages(t)["docs/reference.md"], "`--"+name+"`") {
+			t.Errorf("docs/reference.md does not describe the manager's flag --%s", name)
 		}
 	}
 }

@@ -271,7 +271,7 @@ var ownMetric = regexp.MustCompile(`twilio_addon_operator_\w+`)
 // ownMetrics are the names of the operator's own metrics, as its code registers them.
 func ownMetrics() map[string]bool {
 	metrics := namesOf{}
-	controllers.NewMetrics(metrics)
+	controllers.NewMetrics(metrics, "test")
 	twilio.NewLimiters(twilio.NewMetrics(metrics))
 	return metrics
 }

@@ -33,7 +33,9 @@ func start(t *testing.T) *testenv.Env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cancel := testenv.StopOnInterrupt(env.Close)
 	t.Cleanup(func() {
+		cancel()
 		if keep := os.Getenv("SOAK_KEEP"); keep != "" {
 			if err := os.CopyFS(keep, os.DirFS(env.Dir)); err != nil {
 				t.Error(err)
