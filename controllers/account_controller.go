@@ -67,7 +67,7 @@ func newAccountReconciler(mgr ctrl.Manager, conns *connections, members *fleet.F
 	}
 }
 
-// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts/status,verbs=patch
 // +kubebuilder:rbac:groups="",namespace=twilio-addon-operator-system,resources=secrets,verbs=get;list;watch;patch
 
