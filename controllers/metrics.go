@@ -87,7 +87,7 @@ func (m *Metrics) changed(account string, why cause, c changes) {
 
 // accountIs sets the series of a TwilioAccount to its one current reason.
 func (m *Metrics) accountIs(account, reason string, isReady bool) {
-	m.forgetAccount(account)
+	m.ready.DeletePartialMatch(prometheus.Labels{"account": account})
 	value := 0.0
 	if isReady {
 		value = 1
@@ -98,6 +98,7 @@ func (m *Metrics) accountIs(account, reason string, isReady bool) {
 // forgetAccount drops the series of a TwilioAccount that is gone.
 func (m *Metrics) forgetAccount(account string) {
 	m.ready.DeletePartialMatch(prometheus.Labels{"account": account})
+	m.held.DeleteLabelValues(account)
 }
 
 // removalsHeld sets how many numbers of a TwilioAccount are held.
