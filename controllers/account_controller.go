@@ -67,7 +67,7 @@ func newAccountReconciler(mgr ctrl.Manager, conns *connections, members *fleet.F
 	}
 }
 
-// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts/status,verbs=patch
 // +kubebuilder:rbac:groups="",namespace=twilio-addon-operator-system,resources=secrets,verbs=get;list;watch;patch
 
@@ -187,8 +187,7 @@ func (r *accountReconciler) holdSecret(ctx context.Context, account *v1alpha1.Tw
 // namespaceTerminates reports whether the operator's own namespace is being deleted. The
 // operator goes with it, so nobody could release a Secret there later.
 func (r *accountReconciler) namespaceTerminates(ctx context.Context) (bool, error) {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	namespace := namespaceMetadata()
 	if err := r.Get(ctx, client.ObjectKey{Name: r.connections.namespace}, namespace); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
@@ -237,10 +236,14 @@ func (r *accountReconciler) editSecret(ctx context.Context, secret *metav1.Parti
 	return nil
 }
 
-func secretMetadata() *metav1.PartialObjectMetadata {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return secret
+func secretMetadata() *metav1.PartialObjectMetadata    { return metadataOf("Secret") }
+func namespaceMetadata() *metav1.PartialObjectMetadata { return metadataOf("Namespace") }
+
+// metadataOf is an empty object of a core kind, of which only the metadata is read.
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return object
 }
 
 // check opens the account's connection and has Twilio accept its credential, unless status
@@ -375,6 +378,23 @@ func (r *accountReconciler) accountsOfSecret(ctx context.Context, secret *metav1
 	var found []reconcile.Request
 	for _, name := range names {
 		found = append(found, reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})
+	}
+	return found
+}
+
+// accountsOfNamespace lists every account once the operator's own namespace is being
+// deleted. The Secrets there are released before the operator's pod and its rights are gone.
+func (r *accountReconciler) accountsOfNamespace(ctx context.Context, namespace *metav1.PartialObjectMetadata) []reconcile.Request {
+	if namespace.Name != r.connections.namespace || namespace.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	var accounts v1alpha1.TwilioAccountList
+	if err := r.List(ctx, &accounts); err != nil {
+		logf.FromContext(ctx).Error(err, "Could not list the accounts")
+	}
+	var found []reconcile.Request
+	for i := range accounts.Items {
+		found = append(found, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&accounts.Items[i])})
 	}
 	return found
 }

@@ -339,13 +339,18 @@ func (b *brake) persist(ctx context.Context, r *removals, accounts []v1alpha1.Tw
 	return nil
 }
 
-// refresh reads an account from the API server, where the cache is behind.
+// refresh reads an account from the API server, where the cache is behind. It lists by name,
+// because the operator may list accounts anyway, and needs no right to get one.
 func (b *brake) refresh(ctx context.Context, r *removals, account *v1alpha1.TwilioAccount) error {
-	current := &v1alpha1.TwilioAccount{}
-	if err := b.live.Get(ctx, client.ObjectKeyFromObject(account), current); client.IgnoreNotFound(err) != nil {
+	var current v1alpha1.TwilioAccountList
+	if err := b.live.List(ctx, &current, client.MatchingFields{metav1.ObjectNameField: account.Name}); err != nil {
 		return fmt.Errorf("reading TwilioAccount %s: %w", account.Name, err)
 	}
-	r.written[account.Name] = current
+	if len(current.Items) == 0 {
+		delete(r.written, account.Name) // it is gone, which the cache shows in a moment
+		return nil
+	}
+	r.written[account.Name] = &current.Items[0]
 	return nil
 }
 

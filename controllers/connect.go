@@ -124,8 +124,7 @@ func (c *connections) slotOf(account string) *slot {
 
 // secretVersion names the version of the account's Secret that the cache shows.
 func (c *connections) secretVersion(ctx context.Context, account *v1alpha1.TwilioAccount) (string, error) {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	secret := secretMetadata()
 	key := c.secretKey(account)
 	if err := c.cached.Get(ctx, key, secret); apierrors.IsNotFound(err) {
 		return "", secretMissing(account, c.namespace)
