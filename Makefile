@@ -88,6 +88,15 @@ test: $(BIN)/kustomize | $(DEV) ## Run all tests, under the race detector (TESTS
 test-unit: | $(DEV) ## Run the tests that need no control plane, without the race detector (TESTS=./… for some packages).
 	@$(DEV) test-unit "$(TESTS)" -timeout $(TEST_TIMEOUT)
 
+# Modules of their own. Go does not see that files outside them changed, so nothing is cached.
+.PHONY: test-alerts
+test-alerts: ## Test the alerts and the dashboard with Prometheus' own rule engine.
+	$(GO) test -C test/alerts -count=1 ./...
+
+.PHONY: test-argocd
+test-argocd: ## Test the health checks and actions for Argo CD with its Lua engine.
+	$(GO) test -C test/argocd -count=1 ./...
+
 # The flags are those of hack/dev, whose build cache serves the type checker.
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerfile.

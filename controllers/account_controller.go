@@ -126,8 +126,7 @@ func (r *accountReconciler) stand(ctx context.Context, account *v1alpha1.TwilioA
 }
 
 func (r *accountReconciler) forget(account string) {
-	r.connections.forget(account)
-	r.metrics.forgetAccount(account)
+	r.metrics.forgetAccount(account, r.connections.forget(account))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.counted, account)

@@ -254,6 +254,12 @@ type PhoneNumberAddOnAssignmentStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	Synced string `json:"synced,omitempty"`
 
+	// pending is what would change in Twilio but does not, because of the policy Observe or
+	// because removals are held: add-ons to assign and to remove, for example "+1 -2".
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	Pending string `json:"pending,omitempty"`
+
 	// addOns has an entry for every add-on that is desired or on the number.
 	// +optional
 	// +listType=map
@@ -277,6 +283,7 @@ type PhoneNumberAddOnAssignmentStatus struct {
 // +kubebuilder:selectablefield:JSONPath=`.spec.phoneNumberSID`
 // +kubebuilder:printcolumn:name="NUMBER",type=string,JSONPath=`.status.phoneNumber`,description="the phone number"
 // +kubebuilder:printcolumn:name="ADD-ONS",type=string,JSONPath=`.status.synced`,description="assigned/desired add-ons"
+// +kubebuilder:printcolumn:name="PENDING",type=string,JSONPath=`.status.pending`,description="add-ons that would be assigned and removed"
 // +kubebuilder:printcolumn:name="READY",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="REASON",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`

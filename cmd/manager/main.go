@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -126,6 +127,9 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkKinds(mgr); err != nil {
+		return err
+	}
 	if err := addControllers(mgr, &o); err != nil {
 		return err
 	}
@@ -187,6 +191,19 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
 	return mgr, nil
+}
+
+// checkKinds says how to install the kinds if the cluster lacks them.
+func checkKinds(mgr ctrl.Manager) error {
+	for _, kind := range []string{"PhoneNumberAddOnAssignment", "TwilioAccount"} {
+		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("the cluster does not have the kind %s: install the CRDs first (kubectl apply --server-side -k config/crd, or dist/install.yaml)", kind)
+		} else if err != nil {
+			return fmt.Errorf("looking up the kind %s: %w", kind, err)
+		}
+	}
+	return nil
 }
 
 // electionTimes follow from the lease's duration in the proportions of client-go: a leader
