@@ -277,7 +277,7 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 	base := account.DeepCopy()
 	before := readyReason(account)
 	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
-	r.metrics.accountIs(account.Name, o.reason, accepted)
+	r.metrics.accountIs(account.Name, o.reason, accepted || isReady(o.reason))
 	r.metrics.removalsHeld(account.Name, decision.State.Held)
 	r.setStatus(account, conn, o, decision)
 	if !apiequality.Semantic.DeepEqual(base.Status, account.Status) {

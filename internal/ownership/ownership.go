@@ -162,6 +162,23 @@ func hasToHandOver(owner, next *Claim) bool {
 	})
 }
 
+// handsOver reports whether a departing owner has an add-on on record that another object
+// can take over. For any other add-on a successor never gets a record, so to wait for it
+// would be in vain.
+func handsOver(owner *Claim, addOn v1alpha1.AddOnSID) bool {
+	r := recordOf(owner, addOn)
+	return r != nil && r.Ownership != ""
+}
+
+func recordOf(c *Claim, addOn v1alpha1.AddOnSID) *v1alpha1.AddOnStatus {
+	records := c.Object.Status.AddOns
+	at := slices.IndexFunc(records, func(r v1alpha1.AddOnStatus) bool { return sid.Equal(r.SID, addOn) })
+	if at < 0 {
+		return nil
+	}
+	return &records[at]
+}
+
 // Desires reports whether an object lists an add-on.
 func Desires(a *v1alpha1.PhoneNumberAddOnAssignment, s v1alpha1.AddOnSID) bool {
 	return Lists(a.Spec.AddOnSIDs, s)
@@ -249,7 +266,7 @@ func DispositionOf(claims []Claim, key types.NamespacedName, addOn v1alpha1.AddO
 	switch {
 	case heir == nil || heir.Deleting || !heir.Active || !sameAccount(heir, me):
 		return Remove, nil
-	case Desires(heir.Object, addOn):
+	case Desires(heir.Object, addOn) && (heir.Held || handsOver(me, addOn)):
 		return Await, heir
 	case heir.Held && reportsExactList(heir.Object):
 		return Gone, heir
@@ -257,15 +274,22 @@ func DispositionOf(claims []Claim, key types.NamespacedName, addOn v1alpha1.AddO
 	return Remove, nil
 }
 
-// answersFor reports whether another object has an add-on on record and will remove it in
-// its turn: it stays, it has its own finalizer, and it acts on the same account.
+// answersFor reports whether another object has an add-on on record and decides about it
+// from now on: it stays, it has its own finalizer, and it acts on the same account. What
+// the operator assigned it has to remove in its turn; of what somebody else assigned it is
+// enough that it is adopted.
 func answersFor(c, departing *Claim, addOn v1alpha1.AddOnSID) bool {
 	if c.Deleting || !c.Finalizer || !sameAccount(c, departing) {
 		return false
 	}
-	return slices.ContainsFunc(c.Object.Status.AddOns, func(r v1alpha1.AddOnStatus) bool {
-		return sid.Equal(r.SID, addOn) && plan.Answers(c.Object.Spec.ManagementPolicy, &r)
-	})
+	theirs, mine := recordOf(c, addOn), recordOf(departing, addOn)
+	switch {
+	case theirs == nil:
+		return false
+	case mine != nil && mine.Ownership == v1alpha1.OwnershipAdopted && theirs.Ownership != "":
+		return true
+	}
+	return plan.Answers(c.Object.Spec.ManagementPolicy, theirs)
 }
 
 // reportsExactList reports whether an object says, for its current spec, that the number

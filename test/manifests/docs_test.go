@@ -101,7 +101,7 @@ func pages(t *testing.T) map[string]string {
 		}
 		found[path] = string(content)
 	}
-	for _, path := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md"} {
+	for _, path := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "charts/twilio-addon-operator/README.md"} {
 		add(path)
 	}
 	err := fs.WalkDir(os.DirFS(root), "docs", func(path string, _ fs.DirEntry, err error) error {
@@ -152,6 +152,8 @@ var othersFlags = map[string]string{
 	"output": "kubectl", "overwrite": "kubectl", "server-side": "kubectl", "timeout": "kubectl", "type": "kubectl",
 	"show-labels": "kubectl", "kustomize": "kubectl", "patch-file": "kubectl", "cascade": "argocd", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
 	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
+	"docker-server": "kubectl", "docker-username": "kubectl", "docker-password": "kubectl",
+	"set": "Helm", "take-ownership": "Helm", "force-conflicts": "Helm", "reuse-values": "Helm",
 }
 
 func TestFlagsInTheDocsExist(t *testing.T) {

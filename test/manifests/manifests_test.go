@@ -172,7 +172,7 @@ func TestSelectorsMatch(t *testing.T) {
 	if target := service.Spec.Ports[0].TargetPort.StrVal; !ports[target] {
 		t.Errorf("the Service leads to the port %q, which the pods have not", target)
 	}
-	probes := []*corev1.Probe{pod.Spec.Containers[0].LivenessProbe, pod.Spec.Containers[0].ReadinessProbe}
+	probes := []*corev1.Probe{pod.Spec.Containers[0].StartupProbe, pod.Spec.Containers[0].LivenessProbe, pod.Spec.Containers[0].ReadinessProbe}
 	for _, probe := range probes {
 		if !ports[probe.HTTPGet.Port.StrVal] {
 			t.Errorf("a probe asks the port %q, which the pods have not", probe.HTTPGet.Port.StrVal)
