@@ -18,7 +18,7 @@ COPY internal internal
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=unknown
-# The flags are those of hack/gobuild.sh.
+# The flags are those of hack/dev.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -mod=readonly -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /manager ./cmd/manager
 

@@ -7,11 +7,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,80 +21,131 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/budget"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/schedule"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
-// countsEvery is how often the counts in an account's status are brought up to date.
-const countsEvery = time.Minute
+const (
+	// countsEvery is how often the counts in an account's status are brought up to date.
+	countsEvery = time.Minute
+	// accountDelay is how long an account waits before it looks at what changed, so that
+	// many changes are one look.
+	accountDelay = time.Second
+	// tellAfter is how long Twilio must have given no good answer before the account says
+	// that it is in trouble.
+	tellAfter = 15 * time.Second
+)
 
-const messageHeld = " Being deleted: held until no assignment refers to it."
-
-// AccountReconciler checks the credentials of TwilioAccounts, says what it found in
-// their status, and holds an account while assignments refer to it. Make one with
-// NewAccountReconciler.
-type AccountReconciler struct {
+// accountReconciler checks the credentials of TwilioAccounts, reports what it found in
+// their status, and holds an account and its Secret while assignments refer to it.
+type accountReconciler struct {
 	client.Client
 	events      events.EventRecorder
-	connections *Connections
-	assignments *AssignmentReconciler
-	// counted is when an account's figures were last brought up to date. The
-	// controller has one worker.
+	connections *connections
+	fleet       *fleet.Fleet
+	metrics     *Metrics
+	brake       *brake
+	queue       *queue
+	// wake makes the objects of an account due.
+	wake func(account string)
+
+	mu sync.Mutex
+	// counted is when an account's counts were last brought up to date.
 	counted map[string]time.Time
 }
 
-// NewAccountReconciler returns a reconciler that works beside the one of the assignments.
-func NewAccountReconciler(assignments *AssignmentReconciler) *AccountReconciler {
-	return &AccountReconciler{
-		Client:      assignments.Client,
-		events:      assignments.events,
-		connections: assignments.connections,
-		assignments: assignments,
-		counted:     map[string]time.Time{},
+func newAccountReconciler(mgr ctrl.Manager, conns *connections, members *fleet.Fleet, metrics *Metrics, q *queue) *accountReconciler {
+	return &accountReconciler{
+		Client: mgr.GetClient(), events: mgr.GetEventRecorder(eventSource), connections: conns, fleet: members,
+		metrics: metrics, queue: q, counted: map[string]time.Time{},
 	}
 }
 
-// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=twilioaccounts/status,verbs=patch
-// +kubebuilder:rbac:groups="",namespace=twilio-addon-operator-system,resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",namespace=twilio-addon-operator-system,resources=secrets,verbs=get;list;watch;patch
 
-// Reconcile looks at one account. Twilio is asked only about a credential that it has
-// not accepted yet, and again while it does not.
-func (r *AccountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+// Reconcile looks at one account. Twilio is asked only about a credential that it has not
+// accepted yet.
+func (r *accountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	attempt := r.connections.limiters.Begin("TwilioAccount/" + req.Name)
+	defer attempt.End()
 	var account v1alpha1.TwilioAccount
 	if err := r.Get(ctx, req.NamespacedName, &account); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.connections.forget(req.Name)
-			delete(r.counted, req.Name)
+			r.forget(req.Name)
+			return ctrl.Result{}, r.releaseSecrets(ctx, false)
 		}
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		return ctrl.Result{}, err
+	}
+	decision, err := r.brake.evaluate(ctx, &account)
+	if asOutcome(err) != nil {
+		return ctrl.Result{RequeueAfter: accountDelay}, nil
+	} else if err != nil {
+		return ctrl.Result{}, err
 	}
 	if released, err := r.hold(ctx, &account); released || err != nil {
 		return ctrl.Result{}, err
 	}
-	conn, err := r.check(ctx, &account)
-	v := verdictOf(err)
-	if err != nil && v == nil {
+	if err := r.holdSecret(ctx, &account); err != nil {
 		return ctrl.Result{}, err
 	}
-	if v == nil {
-		v = halted(v1alpha1.ReasonCredentialsAccepted, "Twilio accepts the credential.")
+	conn, o, err := r.stand(ctx, &account, attempt)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	if v.parked {
-		return ctrl.Result{}, nil
+	if o.kind == kindWaiting && o.reason == "" {
+		return ctrl.Result{RequeueAfter: decision.NextCheck}, nil
 	}
-	return r.report(ctx, &account, conn, v)
+	result, err := r.report(ctx, &account, conn, o, &decision)
+	if decision.NextCheck > 0 && (result.RequeueAfter == 0 || decision.NextCheck < result.RequeueAfter) {
+		result.RequeueAfter = decision.NextCheck
+	}
+	return result, err
 }
 
-// hold keeps the account's finalizer on it until it is being deleted and nothing
-// refers to it. True: the account is gone.
-func (r *AccountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAccount) (released bool, err error) {
+// stand finds out how the account stands. An outcome of no reason waits for a permit.
+func (r *accountReconciler) stand(ctx context.Context, account *v1alpha1.TwilioAccount, attempt *twilio.Attempt) (*connection, *outcome, error) {
+	if account.Spec.Suspend {
+		return nil, newOutcome(v1alpha1.ReasonSuspended, textAccountSuspended), nil
+	}
+	conn, err := r.check(ctx, account, attempt)
+	if o := outcomeOfError(err); o != nil || err != nil {
+		if o != nil {
+			err = nil
+		}
+		return conn, o, err
+	}
+	return conn, accountOutcome(conn.limiter.Snapshot(), time.Now()), nil
+}
+
+func (r *accountReconciler) forget(account string) {
+	r.metrics.forgetAccount(account, r.connections.forget(account))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.counted, account)
+}
+
+// accountOutcome is how an account stands whose credential is accepted.
+func accountOutcome(s twilio.Snapshot, now time.Time) *outcome {
+	if s.Paused == "" || now.Sub(s.LastGoodAnswer) < tellAfter {
+		return newOutcome(v1alpha1.ReasonCredentialsAccepted, textAccountReady)
+	}
+	return accountPaused(s)
+}
+
+// hold keeps the account's finalizer on it until it is being deleted and nothing refers to
+// it. It returns true if the account is gone.
+func (r *accountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAccount) (released bool, err error) {
 	base := account.DeepCopy()
 	deleting := !account.DeletionTimestamp.IsZero()
-	if deleting && r.assignments.index.references(account.Name) > 0 {
+	if deleting && r.fleet.Count(account.Name) > 0 {
 		return false, nil
 	}
 	edit := controllerutil.AddFinalizer
@@ -111,119 +164,201 @@ func (r *AccountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAc
 	return deleting, nil
 }
 
-// check opens the account's connection and has Twilio accept its credential, unless
-// status says that it has.
-func (r *AccountReconciler) check(ctx context.Context, account *v1alpha1.TwilioAccount) (*connection, error) {
-	conn, err := r.connections.open(ctx, account)
+// holdSecret keeps the Secret with the credential while assignments refer to the account:
+// their finalizers need it. Whatever is deleted first, the add-ons can be unassigned.
+func (r *accountReconciler) holdSecret(ctx context.Context, account *v1alpha1.TwilioAccount) error {
+	terminating, err := r.namespaceTerminates(ctx)
+	if err != nil {
+		return err
+	}
+	if terminating || r.fleet.Count(account.Name) == 0 {
+		return r.releaseSecrets(ctx, terminating)
+	}
+	secret := secretMetadata()
+	if err := r.Get(ctx, r.connections.secretKey(account), secret); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if !secret.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(secret, v1alpha1.FinalizerInUse) {
+		return nil
+	}
+	return r.editSecret(ctx, secret, controllerutil.AddFinalizer)
+}
+
+// namespaceTerminates reports whether the operator's own namespace is being deleted. The
+// operator goes with it, so nobody could release a Secret there later.
+func (r *accountReconciler) namespaceTerminates(ctx context.Context) (bool, error) {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Get(ctx, client.ObjectKey{Name: r.connections.namespace}, namespace); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return !namespace.DeletionTimestamp.IsZero(), nil
+}
+
+// releaseSecrets lets go of the Secrets that no account with assignments names, or of all.
+func (r *accountReconciler) releaseSecrets(ctx context.Context, all bool) error {
+	secrets := &metav1.PartialObjectMetadataList{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	if err := r.List(ctx, secrets, client.InNamespace(r.connections.namespace)); err != nil {
+		return fmt.Errorf("listing the Secrets: %w", err)
+	}
+	for i := range secrets.Items {
+		secret := &secrets.Items[i]
+		if !controllerutil.ContainsFinalizer(secret, v1alpha1.FinalizerInUse) {
+			continue
+		}
+		accounts, err := r.accountsNaming(ctx, secret.Name)
+		if err != nil {
+			return err
+		}
+		inUse := false
+		for _, account := range accounts {
+			inUse = inUse || r.fleet.Count(account) > 0
+		}
+		if inUse && !all {
+			continue
+		}
+		if err := r.editSecret(ctx, secret.DeepCopy(), controllerutil.RemoveFinalizer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// editSecret changes the finalizer of a Secret and nothing else.
+func (r *accountReconciler) editSecret(ctx context.Context, secret *metav1.PartialObjectMetadata, edit func(client.Object, string) bool) error {
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	base := secret.DeepCopy()
+	edit(secret, v1alpha1.FinalizerInUse)
+	err := r.Patch(ctx, secret, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("changing the finalizer of Secret %s: %w", secret.Name, err)
+	}
+	return nil
+}
+
+func secretMetadata() *metav1.PartialObjectMetadata {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return secret
+}
+
+// check opens the account's connection and has Twilio accept its credential, unless status
+// says that it has.
+func (r *accountReconciler) check(ctx context.Context, account *v1alpha1.TwilioAccount, attempt *twilio.Attempt) (*connection, error) {
+	conn, err := r.connections.get(ctx, account)
 	if err != nil {
 		return nil, err
 	}
-	if conn.refusal() == nil && account.Status.VerifiedSecret == conn.secret && account.Status.ObservedGeneration == account.Generation {
+	if conn.refusal() == nil && account.Status.VerifiedSecret == conn.version.secret && account.Status.ObservedGeneration == account.Generation {
 		return conn, nil
 	}
-	key := "TwilioAccount/" + account.Name
-	turn, _ := conn.governor.Admit(key, twilio.Foreground, func() {
-		r.assignments.accounts.add(urgent, 0, client.ObjectKeyFromObject(account))
-	})
-	if turn == nil {
-		return conn, &halt{parked: true}
+	key := client.ObjectKeyFromObject(account)
+	if ok, _ := attempt.Acquire(conn.limiter, twilio.Foreground, func() { r.queue.add(urgent, 0, key) }); !ok {
+		return conn, &outcome{kind: kindWaiting}
 	}
-	defer r.connections.Governors.Forget(key)
-	defer turn.Done()
 	err = conn.client.Verify(ctx)
 	switch {
 	case twilio.IsUnauthorized(err):
-		conn.reject(err)
+		refused := credentialRefused(account, conn.credential, err)
+		conn.refuse(refused)
+		return conn, refused
 	case err == nil, twilio.IsPermissionDenied(err) && conn.refusal() != nil:
-		// Also who may not do something is known to Twilio. Whoever met a refusal in the
-		// meantime need not wait for a slow re-check.
+		// Twilio knows a credential even if it may not do this. An object that met a refusal
+		// meanwhile does not wait for its slow re-check.
 		conn.accept()
-		r.assignments.wakeAccount(account.Name)
+		r.wake(account.Name)
 	}
 	return conn, err
 }
 
-// report writes the account's status if it changed, and says when to look again: in a
-// while for the counts, sooner or later while the credential is not accepted.
-func (r *AccountReconciler) report(ctx context.Context, account *v1alpha1.TwilioAccount, conn *connection, v *verdict) (ctrl.Result, error) {
+// report writes the account's status if it changed, and says when to look again.
+func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.TwilioAccount, conn *connection, o *outcome, decision *budget.Decision) (ctrl.Result, error) {
 	base := account.DeepCopy()
 	before := readyReason(account)
-	accepted := v.reason == v1alpha1.ReasonCredentialsAccepted
-	r.setStatus(account, conn, v)
+	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
+	r.metrics.accountIs(account.Name, o.reason, accepted || isReady(o.reason))
+	r.metrics.removalsHeld(account.Name, decision.State.Held)
+	r.setStatus(account, conn, o, decision)
 	if !apiequality.Semantic.DeepEqual(base.Status, account.Status) {
 		r.count(account, conn)
 		if err := r.Status().Patch(ctx, account, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
 	}
-	if before != v.reason && !accepted {
-		r.events.Eventf(account, nil, corev1.EventTypeWarning, v.reason, "Check", "%s", truncate(v.message, 1024))
-	}
+	r.recordTransition(ctx, account, before, o)
 	switch {
-	case accepted:
-		return ctrl.Result{RequeueAfter: jitter(countsEvery)}, nil
-	case transient(v.reason):
-		return ctrl.Result{RequeueAfter: jitter(min(countsEvery, resyncInterval(account)))}, nil
+	case accepted, isReady(o.reason):
+		return ctrl.Result{RequeueAfter: schedule.Jitter(countsEvery)}, nil
+	case isTransient(o.reason):
+		return ctrl.Result{RequeueAfter: schedule.Jitter(min(tellAfter, resyncInterval(account)))}, nil
 	default:
-		return ctrl.Result{RequeueAfter: jitter(resyncInterval(account))}, nil
+		return ctrl.Result{RequeueAfter: schedule.Jitter(resyncInterval(account))}, nil
 	}
 }
 
-// setStatus makes the status what the verdict says, and the counts current if they
-// have been let be for long enough.
-func (r *AccountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *connection, v *verdict) {
+// recordTransition sends an event and writes a log line when an account gets into trouble,
+// and when it gets out of it.
+func (r *accountReconciler) recordTransition(ctx context.Context, account *v1alpha1.TwilioAccount, before string, o *outcome) {
+	switch {
+	case before == o.reason:
+	case o.reason != v1alpha1.ReasonCredentialsAccepted && !isReady(o.reason):
+		logf.FromContext(ctx).Info("The account is in trouble", "reason", o.reason, "message", o.message)
+		r.events.Eventf(account, nil, corev1.EventTypeWarning, o.reason, "Check", "%s", truncateBytes(o.message, maxNote))
+	case before != "":
+		logf.FromContext(ctx).Info("The account works again", "before", before)
+		r.events.Eventf(account, nil, corev1.EventTypeNormal, "Recovered", "Check", "%s", "Recovered from "+before+". "+o.message)
+	}
+}
+
+// setStatus makes the status what the outcome says, and the counts current if they are old
+// enough.
+func (r *accountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *connection, o *outcome, decision *budget.Decision) {
 	status := &account.Status
-	accepted := v.reason == v1alpha1.ReasonCredentialsAccepted
-	message := strings.TrimSuffix(lasting(status.Conditions, account.Generation, v), messageHeld)
+	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
+	message := strings.TrimSuffix(stickyMessage(status.Conditions, account.Generation, o), textAccountHeld)
 	if !account.DeletionTimestamp.IsZero() {
-		message += messageHeld
+		message += textAccountHeld
 	}
 	c := conditions{list: &status.Conditions, generation: account.Generation, now: metav1.Now()}
-	c.set(v1alpha1.ConditionReady, statusOf(accepted), v.reason, message)
-	c.keep(v1alpha1.ConditionReconciling, !accepted && !stalled(v.reason), v.reason, message)
-	c.keep(v1alpha1.ConditionStalled, stalled(v.reason), v.reason, message)
+	well := accepted || isReady(o.reason)
+	c.set(v1alpha1.ConditionReady, statusOf(well), o.reason, message)
+	c.keep(v1alpha1.ConditionReconciling, !well && !isStalled(o.reason), o.reason, message)
+	c.keep(v1alpha1.ConditionRemovalsHeld, decision.State.Hold != "", string(decision.State.Cause), decision.Message)
+	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
 	status.ObservedGeneration = account.Generation
-	status.VerifiedSecret = ""
-	if accepted {
-		status.VerifiedSecret = conn.secret
+	if conn == nil || isStalled(o.reason) {
+		status.VerifiedSecret = ""
+	} else if accepted {
+		status.VerifiedSecret = conn.version.secret
 	}
-	if counted := r.counted[account.Name]; status.Assignments == nil || time.Since(counted) >= countsEvery/2 {
+	r.mu.Lock()
+	counted := r.counted[account.Name]
+	r.mu.Unlock()
+	if status.Assignments == nil || time.Since(counted) >= countsEvery/2 {
 		r.count(account, conn)
 	}
 }
 
 // count brings the figures in status up to date.
-func (r *AccountReconciler) count(account *v1alpha1.TwilioAccount, conn *connection) {
+func (r *accountReconciler) count(account *v1alpha1.TwilioAccount, conn *connection) {
+	r.mu.Lock()
 	r.counted[account.Name] = time.Now()
-	account.Status.Assignments = new(int32(r.assignments.index.references(account.Name)))
+	r.mu.Unlock()
+	account.Status.Assignments = new(int32(r.fleet.Count(account.Name)))
 	if conn != nil {
-		account.Status.ConcurrencyLimit = new(int32(conn.governor.Snapshot().Limit))
+		account.Status.ConcurrencyLimit = new(int32(conn.limiter.Snapshot().Limit))
 	}
-}
-
-// SetupWithManager has the manager run the reconciler. No account is looked at before
-// every object is known: one in use would be taken for unused, and let go.
-func (r *AccountReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return ctrl.NewControllerManagedBy(mgr).
-		Named("account").
-		WatchesRawSource(r.assignments.accounts).
-		WatchesRawSource(whenFilled{r.assignments.index}).
-		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
-		WatchesRawSource(source.Kind(mgr.GetCache(), secret, handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
-		Complete(r)
 }
 
 // accountEvents queues an account whose spec or deletion changed.
-func (r *AccountReconciler) accountEvents() handler.TypedEventHandler[*v1alpha1.TwilioAccount, reconcile.Request] {
-	add := func(account *v1alpha1.TwilioAccount) {
-		r.assignments.accounts.add(normal, 0, client.ObjectKeyFromObject(account))
-	}
+func (r *accountReconciler) accountEvents() handler.TypedEventHandler[*v1alpha1.TwilioAccount, reconcile.Request] {
+	add := func(account *v1alpha1.TwilioAccount) { r.queue.add(normal, 0, client.ObjectKeyFromObject(account)) }
 	return handler.TypedFuncs[*v1alpha1.TwilioAccount, reconcile.Request]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*v1alpha1.TwilioAccount], _ requests) { add(e.Object) },
 		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*v1alpha1.TwilioAccount], _ requests) {
-			if e.ObjectOld.Generation != e.ObjectNew.Generation {
+			approved := e.ObjectOld.Annotations[v1alpha1.AnnotationApproveRemovals] != e.ObjectNew.Annotations[v1alpha1.AnnotationApproveRemovals]
+			if e.ObjectOld.Generation != e.ObjectNew.Generation || approved {
 				add(e.ObjectNew)
 			}
 		},
@@ -232,17 +367,36 @@ func (r *AccountReconciler) accountEvents() handler.TypedEventHandler[*v1alpha1.
 }
 
 // accountsOfSecret lists the accounts whose credential a Secret holds.
-func (r *AccountReconciler) accountsOfSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
-	var accounts v1alpha1.TwilioAccountList
-	if err := r.List(ctx, &accounts); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not list the accounts of a Secret", "secret", secret.Name)
-		return nil
+func (r *accountReconciler) accountsOfSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
+	names, err := r.accountsNaming(ctx, secret.Name)
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Could not find the accounts of a Secret", "secret", secret.Name)
 	}
 	var found []reconcile.Request
-	for i := range accounts.Items {
-		if accounts.Items[i].Spec.CredentialsSecretRef.Name == secret.Name {
-			found = append(found, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&accounts.Items[i])})
-		}
+	for _, name := range names {
+		found = append(found, reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})
 	}
 	return found
+}
+
+// accountsNaming lists the names of the accounts that refer to a Secret.
+func (r *accountReconciler) accountsNaming(ctx context.Context, secret string) ([]string, error) {
+	var accounts v1alpha1.TwilioAccountList
+	if err := r.List(ctx, &accounts); err != nil {
+		return nil, fmt.Errorf("listing the accounts: %w", err)
+	}
+	var names []string
+	for i := range accounts.Items {
+		if accounts.Items[i].Spec.CredentialsSecretRef.Name == secret {
+			names = append(names, accounts.Items[i].Name)
+		}
+	}
+	return names, nil
+}
+
+func readyReason(account *v1alpha1.TwilioAccount) string {
+	if ready := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
+	}
+	return ""
 }

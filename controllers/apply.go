@@ -7,222 +7,303 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
-
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ledger"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/plan"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/sid"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
-// applied is what a pass did to a number, for events and metrics.
-type applied struct {
-	assigned, unassigned []string
+// lagTolerance is how long a refusal must repeat where an earlier attempt may have assigned
+// the add-on: Twilio may refuse it as a duplicate while its lists do not show it yet.
+const lagTolerance = 15 * time.Second
+
+// changes is what a reconcile changed in Twilio, by SID.
+type changes struct{ assigned, removed []string }
+
+func (c *changes) any() bool { return len(c.assigned)+len(c.removed) > 0 }
+
+// worker carries out the steps of one plan and enters what came of them in the ledger.
+type worker struct {
+	r  *assignmentReconciler
+	cl *twilio.Client
+	s  *scope
+	// number is the phone number SID, phoneNumber its E.164 form for the log.
+	number, phoneNumber string
+	cause               cause
+	ledger              *ledger.Ledger
+	changes             *changes
 }
 
-func (done *applied) any() bool { return len(done.assigned)+len(done.unassigned) > 0 }
+func (r *assignmentReconciler) newWorker(cl *twilio.Client, s *scope, res *result) *worker {
+	w := &worker{r: r, cl: cl, s: s, number: string(s.object.Spec.PhoneNumberSID), phoneNumber: s.object.Status.PhoneNumber,
+		cause: causeOf(s.object), ledger: res.ledger, changes: &res.changes}
+	if res.observed != nil {
+		w.phoneNumber = res.observed.phoneNumber
+	}
+	return w
+}
 
-// apply carries out a plan, assignments before removals, and returns it with the
-// outcome of each step in its items. It stops at the first error that says nothing
-// about the add-on itself; an add-on that Twilio rejects holds up no other. Nothing
-// is removed while an assignment is undecided, so a swap never leaves the number bare.
+// apply carries out a plan, assignments first. Nothing is removed while a desired add-on is
+// not assigned, so a swap never leaves the number bare.
 //
 // A write that has begun is finished even if ctx ends, so that it can be recorded.
-func (r *AssignmentReconciler) apply(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan) (plan, applied, error) {
-	var done applied
-	err := r.each(ctx, a, p, actionAssign, func(ctx context.Context, it *item) error {
-		return r.assign(ctx, cl, a, it, &done)
-	})
-	undecided := p.has(actionAssign)
-	if err != nil || undecided {
-		return p, done, err
+func (r *assignmentReconciler) apply(ctx context.Context, cl *twilio.Client, s *scope, res *result) error {
+	w := r.newWorker(cl, s, res)
+	if err := w.assignAll(ctx, res.plan.With(plan.Assign)); err != nil {
+		w.holdRemovals(res.plan)
+		return err
 	}
-	p.spareReturned()
-	err = r.unassignAll(ctx, cl, a, p, &done)
-	return p.remaining(), done, err
+	if w.holdRemovals(res.plan) {
+		return nil
+	}
+	removals := slices.DeleteFunc(res.plan.With(plan.Unassign), func(step plan.Step) bool {
+		returned := w.ledger.IsAssignedAs(step.TwilioSID())
+		if returned { // Twilio returned it for a desired add-on under another SID
+			w.ledger.Removed(step.SID)
+		}
+		return returned
+	})
+	return w.removeWithinBudget(ctx, removals, res)
 }
 
-// errOvertaken ends a pass because somebody changed the object in the meantime.
-var errOvertaken = errors.New("the object has changed since the pass began")
+// removeWithinBudget removes assignments if the account's removal budget allows it.
+func (w *worker) removeWithinBudget(ctx context.Context, steps []plan.Step, res *result) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	res.asks = true
+	if err := w.r.brake.request(ctx, w.s); err != nil {
+		if o := asOutcome(err); o != nil {
+			for i := range steps {
+				w.ledger.Waits(steps[i].SID, o.message)
+			}
+		}
+		return err
+	}
+	err := w.removeAll(ctx, steps)
+	res.asks = err != nil
+	return err
+}
 
-// each runs a step for every item that calls for the action, until one fails. When
-// ctx ends, or somebody changes the object, no further step is begun, but the one in
-// hand is finished.
-func (r *AssignmentReconciler) each(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, p plan, wanted action, step func(context.Context, *item) error) error {
-	for i := range p {
-		if p[i].action != wanted {
-			continue
+// holdRemovals reports whether removals have to wait because a desired add-on is not
+// assigned, and records what they wait for.
+func (w *worker) holdRemovals(p plan.Plan) bool {
+	missing := firstUnassigned(w.ledger.Statuses())
+	if missing == "" {
+		return false
+	}
+	for _, step := range p.With(plan.Unassign) {
+		w.ledger.Waits(step.SID, removalWaits(missing))
+	}
+	return true
+}
+
+func firstUnassigned(addOns []v1alpha1.AddOnStatus) v1alpha1.AddOnSID {
+	for i := range addOns {
+		switch addOns[i].State {
+		case v1alpha1.AddOnMissing, v1alpha1.AddOnAssigning, v1alpha1.AddOnRejected:
+			return addOns[i].SID
+		case v1alpha1.AddOnAssigned, v1alpha1.AddOnUnassigning, v1alpha1.AddOnUnmanaged:
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if r.index.overtaken(a) {
-			return errOvertaken
-		}
-		if err := step(context.WithoutCancel(ctx), &p[i]); err != nil {
-			return err
-		}
+	}
+	return ""
+}
+
+// errStale ends a reconcile because somebody changed the object meanwhile.
+var errStale = errors.New("the object has changed since the reconcile began")
+
+// proceed reports whether one more write may begin.
+func (w *worker) proceed(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if w.r.fleet.IsStale(w.s.object) {
+		return errStale
 	}
 	return nil
 }
 
-// assign posts one add-on and, where the answer leaves open what happened, reads
-// the assignment to find out. The error is nil if the matter is decided, also by
-// Twilio's refusal, and if it is to be looked at again in another pass.
-func (r *AssignmentReconciler) assign(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, it *item, done *applied) error {
-	number := string(a.Spec.PhoneNumberSID)
-	got, err := cl.AssignAddOn(ctx, number, string(it.SID))
-	if err == nil {
-		r.index.mayBeAssigned(keyOf(a), it.SID)
-		it.becameAssigned(&got, v1alpha1.OwnershipCreated)
-		done.assigned = append(done.assigned, got.SID)
-		logf.FromContext(ctx).Info("Assigned add-on", "number", number, "addOn", got.SID)
-		return nil
+// assignAll assigns add-ons one by one. An error about one of them holds up no other; any
+// other error ends the work, and what was not tried is recorded as such.
+func (w *worker) assignAll(ctx context.Context, steps []plan.Step) error {
+	var failed error
+	for i := range steps {
+		if err := w.proceed(ctx); err != nil {
+			w.notTried(steps[i:])
+			return cmpErr(failed, err)
+		}
+		err := w.assign(context.WithoutCancel(ctx), steps[i].SID)
+		if err != nil && !twilio.IsAboutOneRequest(err) {
+			w.notTried(steps[i+1:])
+			return err
+		}
+		failed = cmpErr(failed, err)
 	}
-	unknown := twilio.OutcomeUnknown(err) && !twilio.IsConflict(err)
-	if unknown {
-		// It may be there and be ours: whatever happens next, that must not be forgotten.
-		r.index.mayBeAssigned(keyOf(a), it.SID)
-		it.Ownership = v1alpha1.OwnershipCreated
-	}
-	switch {
-	case unknown, twilio.IsConflict(err), twilio.IsRejected(err):
-		return r.settle(ctx, cl, a, it, err, done)
-	case twilio.IsNotFound(err):
-		r.refuse(a, it, err)
-		return nil
-	default:
-		return err
+	return failed
+}
+
+func (w *worker) notTried(steps []plan.Step) {
+	for i := range steps {
+		w.ledger.NotCreated(steps[i].SID)
 	}
 }
 
-// settle reads the assignment after a POST whose answer did not say that it was made.
-func (r *AssignmentReconciler) settle(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, it *item, cause error, done *applied) error {
-	got, err := cl.GetAssignedAddOn(ctx, string(a.Spec.PhoneNumberSID), it.assigned())
+// cmpErr keeps the first of two errors.
+func cmpErr(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+// assign posts one add-on. Where the answer leaves open what happened, it reads the
+// assignment. The error is nil if Twilio assigned or refused the add-on.
+func (w *worker) assign(ctx context.Context, addOn v1alpha1.AddOnSID) error {
+	start := time.Now()
+	got, err := w.cl.AssignAddOn(ctx, w.number, string(addOn))
+	w.log(ctx, verbAssign, addOn, got.UniqueName, start, err)
 	switch {
-	case err == nil && it.Ownership == v1alpha1.OwnershipCreated:
-		it.becameAssigned(&got, v1alpha1.OwnershipCreated)
-		done.assigned = append(done.assigned, got.SID)
-		return nil
 	case err == nil:
-		it.becameAssigned(&got, v1alpha1.OwnershipAdopted)
+		w.assigned(addOn, &got)
 		return nil
-	case !twilio.IsNotFound(err):
-		return err
-	case twilio.IsRejected(cause):
-		it.reject(cause)
+	case twilio.IsConflict(err), twilio.IsRejected(err):
+		return w.resolveRefusal(ctx, addOn, err)
+	case twilio.OutcomeUnknown(err):
+		return w.resolveUnknown(ctx, addOn, err)
+	case twilio.IsNotFound(err):
+		w.confirmRefusal(addOn, err)
 		return nil
-	case twilio.IsConflict(cause):
-		r.refuse(a, it, cause)
+	}
+	w.ledger.NotCreated(addOn)
+	return err
+}
+
+func (w *worker) assigned(addOn v1alpha1.AddOnSID, got *twilio.AssignedAddOn) {
+	w.ledger.Assigned(addOn, got)
+	w.changes.assigned = append(w.changes.assigned, got.SID)
+	key := sid.Normalize(addOn)
+	w.r.fleet.Doubts.Forget(w.s.key(), doubtAssignment+key, doubtRefusal+key)
+}
+
+// resolveUnknown reads the assignment after a POST whose outcome is not known. If it is
+// there, this object assigned it; otherwise it stays on record as Assigning.
+func (w *worker) resolveUnknown(ctx context.Context, addOn v1alpha1.AddOnSID, cause error) error {
+	got, err := w.cl.GetAssignedAddOn(ctx, w.number, string(addOn))
+	switch {
+	case err == nil:
+		w.assigned(addOn, &got)
 		return nil
-	default:
+	case twilio.IsNotFound(err):
 		return cause
 	}
+	return err
 }
 
-// refuse takes a refusal that may be a stray answer for final only once it has repeated.
-func (r *AssignmentReconciler) refuse(a *v1alpha1.PhoneNumberAddOnAssignment, it *item, cause error) {
-	if !r.index.doubt(keyOf(a), aboutAddOn, confirmAfter) {
-		return
+// resolveRefusal reads the assignment after a refused POST: the add-on may be there
+// already.
+func (w *worker) resolveRefusal(ctx context.Context, addOn v1alpha1.AddOnSID, cause error) error {
+	got, err := w.cl.GetAssignedAddOn(ctx, w.number, string(addOn))
+	switch {
+	case err == nil:
+		w.ledger.Adopted(addOn, &got)
+		return nil
+	case twilio.IsNotFound(err):
+		w.confirmRefusal(addOn, cause)
+		return nil
 	}
-	it.reject(cause)
-	if twilio.IsNotFound(cause) {
-		r.index.neverAssigned(keyOf(a), it.SID) // by no earlier process either
+	w.ledger.NotCreated(addOn)
+	return err
+}
+
+// confirmRefusal records a refusal once it has repeated for long enough. Until then the
+// add-on stays as it was.
+func (w *worker) confirmRefusal(addOn v1alpha1.AddOnSID, cause error) {
+	wait := confirmAfter
+	if w.ledger.Ambiguous(addOn) {
+		wait = lagTolerance
+	}
+	lasted := w.r.fleet.Doubts.Note(w.s.key(), doubtRefusal+sid.Normalize(addOn))
+	w.ledger.NotCreated(addOn)
+	if w.ledger.IsRejected(addOn) || lasted >= wait {
+		w.ledger.Refused(addOn, twilio.Explain(cause))
 	}
 }
 
-// reject records that Twilio refused the add-on, and why: nobody assigned it. What was
-// intended stays on record, for it is tried again.
-func (i *item) reject(cause error) {
-	i.Ownership = ""
-	i.State, i.action, i.Message = v1alpha1.AddOnRejected, actionNone, truncate(twilio.Explain(cause), 1024)
-}
-
-// unassignAll carries out the removals of a plan. What Twilio answers not to know is gone
-// only when a listing confirms it: were it dropped from the record for a stray 404, it
-// would afterwards pass for somebody else's.
-func (r *AssignmentReconciler) unassignAll(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan, done *applied) error {
-	var doubtful []*item
-	err := r.each(ctx, a, p, actionUnassign, func(ctx context.Context, it *item) error {
-		err := unassign(ctx, cl, a, it, done)
+// removeAll removes assignments. A refusal of one holds up no other. What Twilio answers
+// not to know is gone only when a listing confirms it: dropped from the record for a stray
+// 404, it would later look like somebody else's.
+func (w *worker) removeAll(ctx context.Context, steps []plan.Step) error {
+	var unknown []plan.Step
+	var failed error
+	for i := range steps {
+		err := w.proceed(ctx)
+		if err == nil && !w.r.brake.mayRemove(w.s) {
+			err = stale() // the grant has ended
+		}
+		if err == nil {
+			err = w.remove(context.WithoutCancel(ctx), &steps[i])
+		}
 		switch {
 		case err == nil:
-			it.gone()
 		case twilio.IsNotFound(err):
-			doubtful = append(doubtful, it)
+			unknown = append(unknown, steps[i])
+		case twilio.IsAboutOneRequest(err):
+			w.ledger.Waits(steps[i].SID, twilio.Explain(err))
+			failed = cmpErr(failed, removalFailed(steps[i].SID, err))
 		default:
 			return err
 		}
-		return nil
-	})
-	if err != nil || len(doubtful) == 0 {
-		return err
 	}
-	return r.confirmAbsent(ctx, cl, a, doubtful)
+	if len(unknown) == 0 {
+		return failed
+	}
+	return cmpErr(failed, w.confirmAbsent(ctx, unknown))
 }
 
-// confirmAbsent lists the number to see whether assignments answered 404 are gone.
-func (r *AssignmentReconciler) confirmAbsent(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, doubtful []*item) error {
-	listed, err := cl.ListAssignedAddOns(ctx, string(a.Spec.PhoneNumberSID))
-	if twilio.IsNotFound(err) {
-		return r.explainListNotFound(ctx, cl, a, err)
-	} else if err != nil {
+// remove deletes one assignment.
+func (w *worker) remove(ctx context.Context, step *plan.Step) error {
+	start := time.Now()
+	err := w.cl.UnassignAddOn(ctx, w.number, step.TwilioSID())
+	w.log(ctx, verbUnassign, v1alpha1.AddOnSID(step.TwilioSID()), uniqueNameOf(step), start, err)
+	if err != nil {
 		return err
 	}
-	var left error
-	for _, it := range doubtful {
-		if slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return strings.EqualFold(found.SID, it.assigned()) }) {
-			left = &halt{reason: v1alpha1.ReasonProgressing, after: confirmAfter + time.Second/2,
-				message: "An add-on that Twilio answered not to know is still on its list; it is removed again."}
-			continue
-		}
-		it.gone()
-	}
-	return left
-}
-
-// unassign deletes one assignment. The error is that of the client: NotFound means
-// that Twilio says it knows of no such assignment (any more).
-func unassign(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, it *item, done *applied) error {
-	number := string(a.Spec.PhoneNumberSID)
-	if err := cl.UnassignAddOn(ctx, number, it.assigned()); err != nil {
-		return err
-	}
-	done.unassigned = append(done.unassigned, it.assigned())
-	logf.FromContext(ctx).Info("Unassigned add-on", "number", number, "addOn", it.assigned())
+	w.ledger.Removed(step.SID)
+	w.changes.removed = append(w.changes.removed, step.TwilioSID())
 	return nil
 }
 
-// becameAssigned records that the add-on is there.
-func (i *item) becameAssigned(got *twilio.AssignedAddOn, ownership v1alpha1.AddOnOwnership) {
-	i.describe(got)
-	i.State, i.action, i.Ownership, i.intended = v1alpha1.AddOnAssigned, actionNone, ownership, ""
+func uniqueNameOf(step *plan.Step) string {
+	switch {
+	case step.Listed != nil:
+		return step.Listed.UniqueName
+	case step.Recorded != nil:
+		return step.Recorded.UniqueName
+	}
+	return ""
 }
 
-// gone marks an item that is to be reported no more.
-func (i *item) gone() { i.State, i.action = "", actionNone }
-
-// remaining is the plan without what is gone.
-func (p plan) remaining() plan {
-	var rest plan
-	for _, it := range p {
-		if it.State != "" {
-			rest = append(rest, it)
-		}
+// confirmAbsent lists the number to see whether assignments answered 404 are gone.
+func (w *worker) confirmAbsent(ctx context.Context, steps []plan.Step) error {
+	listed, err := w.cl.ListAssignedAddOns(ctx, w.number)
+	if twilio.IsNotFound(err) {
+		return w.r.explainListNotFound(ctx, w.cl, w.s, err)
+	} else if err != nil {
+		return err
 	}
-	return rest
-}
-
-// spareReturned drops the removal of a listed add-on that turned out to be what
-// Twilio returned for a desired one under another SID.
-func (p plan) spareReturned() {
-	for i := range p {
-		for j := range p {
-			if p[i].action == actionUnassign && p[j].AssignedSID != "" && p[j].State == v1alpha1.AddOnAssigned &&
-				strings.EqualFold(string(p[j].AssignedSID), p[i].assigned()) {
-				p[i].gone()
-			}
+	w.r.fleet.Doubts.Forget(w.s.key(), doubtNumber)
+	var left error
+	for i := range steps {
+		isListed := slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return sid.Equal(found.SID, steps[i].TwilioSID()) })
+		if !isListed {
+			w.ledger.Removed(steps[i].SID)
+			continue
 		}
+		w.ledger.Waits(steps[i].SID, textListedThough404)
+		left = contradictoryRemoval()
 	}
+	return left
 }

@@ -1,22 +1,22 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers keeps the add-ons of phone numbers in Twilio equal to what
-// objects in Kubernetes say.
+// Package controllers keeps the add-ons of phone numbers in Twilio equal to the
+// PhoneNumberAddOnAssignments in the cluster.
 //
-// One pass over a PhoneNumberAddOnAssignment runs through the files of this package:
+// Reconciling one object runs through the files of this package in this order:
 //
-//	guard    is it allowed to act at all: not suspended, admitted, owner of its number
-//	connect  the account's client and credential
-//	admit    a turn among the calls of the account; without one the pass ends and is woken
-//	observe  the number, once ever, and the complete list of its add-ons
-//	plan     the difference, as data
-//	claim    the finalizer, persisted before anything is written to Twilio
-//	apply    assign what is missing, then unassign what is too much
-//	verdict  what it came to, as status is to say it, as data
-//	report   one status write if anything changed, an event if something happened
+//	assignment_controller  gather what the reconcile needs; may the object act at all?
+//	connect                the account's client and credential, and a permit for its calls
+//	observe                the number, once ever, and the complete list of its add-ons
+//	claim                  the finalizer and what is about to be assigned, persisted first
+//	apply                  assign what is missing, then unassign what is too much
+//	verdict                the outcome, as status tells it
+//	report                 one status write if anything changed, and when to look again
 //
-// An object that is being deleted goes through finalize in place of connect to apply.
+// An object that is being deleted goes through finalize instead of observe to apply.
+// What is decided on the way is decided in the packages plan, ownership and ledger. All
+// texts for users are in messages.
 package controllers
 
 import (
@@ -28,48 +28,39 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ledger"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ownership"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/plan"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/schedule"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
 const assignmentKind = "PhoneNumberAddOnAssignment"
 
-// catchUp is how long a pass is put off while the cache lacks the last write of this
-// process: acting on what was there before it would do the work twice.
-const catchUp = 20 * time.Millisecond
+// catchUp is when a reconcile tries again that waits for the cache to show this process's
+// own last write. Normally the event of that write wakes it long before.
+const catchUp = 5 * time.Second
 
-// AssignmentReconciler makes the add-ons of phone numbers what their
-// PhoneNumberAddOnAssignments say. Make one with NewAssignmentReconciler.
-type AssignmentReconciler struct {
+type assignment = v1alpha1.PhoneNumberAddOnAssignment
+
+// assignmentReconciler makes the add-ons of phone numbers what their
+// PhoneNumberAddOnAssignments say.
+type assignmentReconciler struct {
 	client.Client               // reads from the cache, writes to the API server
 	live          client.Reader // reads from the API server
 	events        events.EventRecorder
-	connections   *Connections
-	index         *index
+	connections   *connections
+	admission     *admission
+	fleet         *fleet.Fleet
 	metrics       *Metrics
+	limiters      *twilio.Limiters
+	brake         *brake
 	queue         *queue
 	accounts      *queue // of the account controller
-	unrecorded    *unrecorded
-}
-
-// NewAssignmentReconciler returns a reconciler that reads through cl, which should be
-// cached, and checks with live, which must not be, that what it read is current
-// before it writes to Twilio.
-func NewAssignmentReconciler(cl client.Client, live client.Reader, recorder events.EventRecorder, connections *Connections, metrics *Metrics) *AssignmentReconciler {
-	r := &AssignmentReconciler{
-		Client:      cl,
-		live:        live,
-		events:      recorder,
-		connections: connections,
-		index:       newIndex(),
-		metrics:     metrics,
-		queue:       &queue{},
-		accounts:    &queue{},
-		unrecorded:  &unrecorded{},
-	}
-	metrics.index = r.index
-	return r
 }
 
 // +kubebuilder:rbac:groups=addons.twilio-operator.dev,resources=phonenumberaddonassignments,verbs=get;list;watch;patch
@@ -77,152 +68,216 @@ func NewAssignmentReconciler(cl client.Client, live client.Reader, recorder even
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconcile makes one pass over an object.
-func (r *AssignmentReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	var a v1alpha1.PhoneNumberAddOnAssignment
+// Reconcile brings one object's number to what the object says, as far as it may.
+func (r *assignmentReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	attempt := r.limiters.Begin(req.String())
+	defer attempt.End()
+	var a assignment
 	if err := r.Get(ctx, req.NamespacedName, &a); err != nil {
-		r.connections.Governors.Forget(req.String())
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if r.index.behind(&a) {
-		return ctrl.Result{RequeueAfter: catchUp}, nil
+	if !r.fleet.Satisfied(&a) {
+		// Acting on what was there before the write would do its work twice.
+		return ctrl.Result{RequeueAfter: catchUp, Priority: new(normal)}, nil
 	}
-	f, err := r.pass(ctx, &a)
-	if h := asHalt(err); h == nil || !h.parked {
-		// Whoever does not wait for a turn must not keep one promised to it.
-		r.connections.Governors.Forget(req.String())
+	r.fleet.Begin(req.NamespacedName)
+	s, err := r.gather(ctx, &a, attempt)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	return r.report(ctx, &a, f, err)
+	res, err := r.reconcile(ctx, s)
+	return r.report(ctx, s, res, err)
 }
 
-// finding is what a pass found out and did.
-type finding struct {
+// scope is what one reconcile works with. It is gathered once.
+type scope struct {
+	object *assignment
+	// account is nil, and denied says why, if the object may not use its account.
 	account *v1alpha1.TwilioAccount
-	// seen and plan are nil if the number was not read.
-	seen *observation
-	plan plan
-	done applied
-	// released: the finalizer is gone, and with it the object.
-	released bool
+	denied  *outcome
+	// claims are those of all objects that name the number; nil if this is the only one.
+	claims []ownership.Claim
+	// records is what is on record of the object's add-ons.
+	records []v1alpha1.AddOnStatus
+	attempt *twilio.Attempt
 }
 
-// pass does the work of one pass and leaves telling of it to report. An error may be
-// a halt, an answer of Twilio, or an error of the API server.
-func (r *AssignmentReconciler) pass(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (finding, error) {
-	if !a.DeletionTimestamp.IsZero() {
-		return r.finalize(ctx, a)
-	}
-	account, err := r.guard(ctx, a)
-	f := finding{account: account}
-	if err != nil {
-		return f, err
-	}
-	conn, err := r.connections.to(ctx, account)
-	if err != nil {
-		return f, err
-	}
-	turn, err := r.admit(a, conn)
-	if err != nil {
-		return f, err
-	}
-	defer turn.Done()
-	cl := conn.client
-	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
-		cl = cl.ReadOnly()
-	}
-	if f.seen, err = r.observe(ctx, cl, a); err != nil {
-		return f, r.refused(conn, account, err)
-	}
-	f.plan = planFor(&a.Spec, r.recordOf(a), f.seen.addOns)
-	if err := r.claim(ctx, a, f); err != nil {
-		return finding{account: account}, err
-	}
-	f.plan, f.done, err = r.apply(ctx, cl, a, f.plan)
-	return f, r.refused(conn, account, err)
+func (s *scope) key() types.NamespacedName { return client.ObjectKeyFromObject(s.object) }
+
+// standing is the object's role among those that name its number.
+func (s *scope) standing() ownership.Standing {
+	return ownership.StandingOf(s.claims, s.key())
 }
 
-// guard halts the pass of an object that may not act, or need not yet.
-func (r *AssignmentReconciler) guard(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (*v1alpha1.TwilioAccount, error) {
-	if a.Spec.Suspend {
-		r.index.release(a)
-		return nil, &halt{reason: v1alpha1.ReasonSuspended, message: "Suspended: Twilio is not called for this object while spec.suspend is true."}
+// inherited is what the other objects have on record for the number.
+func (s *scope) inherited() []v1alpha1.AddOnStatus {
+	var records []v1alpha1.AddOnStatus
+	for i := range s.claims {
+		if c := &s.claims[i]; c.Key != s.key() {
+			records = append(records, ledger.Read(c.Object)...)
+		}
 	}
-	account, err := r.accountOf(ctx, a)
-	if err != nil {
+	return records
+}
+
+// result is what a reconcile observed and did.
+type result struct {
+	account *v1alpha1.TwilioAccount
+	// observed, plan and ledger are nil if the number was not read.
+	observed *observation
+	plan     plan.Plan
+	ledger   *ledger.Ledger
+	// records replace what status has on record, without a reading. nil leaves it.
+	records *[]v1alpha1.AddOnStatus
+	changes changes
+	// asks: the object still wants to remove add-ons, and may not or could not.
+	asks bool
+	// claimed: the object holds its number from now on.
+	claimed bool
+	// finalizerRemoved: the object is gone, or other finalizers hold it.
+	finalizerRemoved bool
+}
+
+// gather collects what a reconcile needs besides Twilio's answers.
+func (r *assignmentReconciler) gather(ctx context.Context, a *assignment, attempt *twilio.Attempt) (*scope, error) {
+	s := &scope{object: a, records: ledger.Read(a), attempt: attempt}
+	var err error
+	if s.account, err = r.admission.accountOf(ctx, a); asOutcome(err) != nil {
+		s.denied = asOutcome(err)
+	} else if err != nil {
 		return nil, err
 	}
-	if err := r.checkOwner(ctx, a); err != nil {
-		return account, err
-	}
-	if wait := r.rest(a, account); wait > 0 {
-		return account, &halt{quiet: true, after: wait, reason: v1alpha1.ReasonSynced}
-	}
-	return account, nil
+	s.claims, err = r.claimsOf(ctx, a)
+	return s, err
 }
 
-// rest says how long an object that is settled for its spec may still wait for its
-// own next check. After a restart that is its phase, so a restart costs nothing.
-func (r *AssignmentReconciler) rest(a *v1alpha1.PhoneNumberAddOnAssignment, account *v1alpha1.TwilioAccount) time.Duration {
-	if _, open := r.unrecorded.recall(a.UID); open || !settled(a) || a.Status.AccountSID != account.Spec.AccountSID {
+// claimsOf returns the claims to the number of a, a's own included; nil if there are no
+// others. One look at each account and namespace serves all of them.
+func (r *assignmentReconciler) claimsOf(ctx context.Context, a *assignment) ([]ownership.Claim, error) {
+	contenders, reserved := r.fleet.Contenders(a.Spec.PhoneNumberSID)
+	if len(contenders) == 0 {
+		return nil, nil
+	}
+	type place struct{ account, namespace string }
+	accounts := map[place]v1alpha1.AccountSID{}
+	claims := make([]ownership.Claim, 0, len(contenders))
+	for _, other := range contenders {
+		key := client.ObjectKeyFromObject(other)
+		if key == client.ObjectKeyFromObject(a) {
+			other = a
+		}
+		at := place{other.Spec.AccountRef.Name, other.Namespace}
+		if _, known := accounts[at]; !known {
+			account, err := r.admission.accountOf(ctx, other)
+			if err != nil && asOutcome(err) == nil {
+				return nil, err
+			}
+			accounts[at] = ""
+			if err == nil {
+				accounts[at] = account.Spec.AccountSID
+			}
+		}
+		claims = append(claims, ownership.ClaimOf(other, accounts[at], key == reserved))
+	}
+	return claims, nil
+}
+
+// reconcile does the work and leaves telling of it to report. An error is an outcome, an
+// answer of Twilio, or an error of the API server.
+func (r *assignmentReconciler) reconcile(ctx context.Context, s *scope) (result, error) {
+	if !s.object.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, s)
+	}
+	res := result{account: s.account}
+	if err := r.guard(ctx, s, &res); err != nil {
+		return res, err
+	}
+	conn, err := r.connections.to(ctx, s.account)
+	if err != nil {
+		return res, err
+	}
+	if err := r.acquire(s, conn); err != nil {
+		return res, err
+	}
+	cl := conn.client
+	if s.object.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
+		cl = cl.ReadOnly()
+	}
+	if err := r.observe(ctx, cl, s, &res); err != nil {
+		return res, r.noteUnauthorized(conn, s.account, err)
+	}
+	if err := r.claim(ctx, s, &res); err != nil {
+		return result{account: s.account, records: &s.records}, err
+	}
+	err = r.apply(ctx, cl, s, &res)
+	return res, r.noteUnauthorized(conn, s.account, err)
+}
+
+// guard ends the reconcile of an object that may not act, or need not yet.
+func (r *assignmentReconciler) guard(ctx context.Context, s *scope, res *result) error {
+	a := s.object
+	if a.Spec.Suspend {
+		r.fleet.DropReservation(a)
+		return suspended(s.denied != nil)
+	}
+	if s.denied != nil {
+		r.fleet.DropReservation(a)
+		return s.denied
+	}
+	if s.account.Spec.Suspend {
+		return accountSuspended(s.account.Name, false)
+	}
+	switch standing := s.standing(); standing.Role {
+	case ownership.Acts:
+	case ownership.Waits:
+		return conflict(a, standing.Other)
+	case ownership.TakesOver:
+		return r.takeOver(ctx, s, standing.Other, res)
+	case ownership.AwaitsYield:
+		// The other object is reconciled first: it yields in its own status.
+		r.queue.add(normal, 0, standing.Other.Key)
+		return awaitsYield(a, standing.Other)
+	}
+	if wait := r.untilNextSync(s); wait > 0 {
+		return &outcome{kind: kindReady, reason: v1alpha1.ReasonSynced, skipStatus: true}
+	}
+	return nil
+}
+
+// untilNextSync is how long an object that is synced may wait for its next check. After a
+// restart it waits for its phase, so a restart costs nothing at once.
+func (r *assignmentReconciler) untilNextSync(s *scope) time.Duration {
+	a := s.object
+	if !isSynced(a) || a.Status.AccountSID != s.account.Spec.AccountSID {
 		return 0
 	}
-	due := nextPhase(a.UID, account.Spec.ResyncInterval.Duration, r.index.checkedAt(keyOf(a)))
-	return time.Until(due)
+	due := schedule.NextPhase(a.UID, resyncInterval(s.account), r.fleet.LastCheck(s.key()))
+	return -r.fleet.Clock().Since(due)
 }
 
-// settled says whether status speaks of the current spec, and nothing is left to do.
-func settled(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
-	return reported(a) && meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady)
+// isSynced reports whether status describes the current spec, nothing is left to do, and
+// the finalizer is in place where the object has something to clean up.
+func isSynced(a *assignment) bool {
+	return isReported(a) && meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) && !lacksFinalizer(a)
 }
 
-// reported says whether status speaks of the current spec and the latest request.
-func reported(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+// lacksFinalizer reports whether somebody took the finalizer from an object that has to
+// clean up, for example by replacing the object.
+func lacksFinalizer(a *assignment) bool {
+	return a.Status.Claim == v1alpha1.ClaimHeld && a.Spec.ManagementPolicy != v1alpha1.ManagementObserve &&
+		a.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign)
+}
+
+// isReported reports whether status describes the current spec and the latest request.
+func isReported(a *assignment) bool {
 	return a.Status.ObservedGeneration == a.Generation && a.Status.LastHandledReconcileAt == requestedAt(a)
 }
 
-// requestedAt is the value of the annotation by which a person asks for a pass.
-func requestedAt(a *v1alpha1.PhoneNumberAddOnAssignment) string {
-	return truncate(a.Annotations[v1alpha1.AnnotationReconcileRequestedAt], 256)
+// requestedAt is the value of the annotation that triggers a reconcile.
+func requestedAt(a *assignment) string {
+	return ledger.Truncate(a.Annotations[v1alpha1.AnnotationReconcileRequestedAt], 256)
 }
 
-// admit asks for a turn among the account's calls. Without one it halts the pass;
-// the governor wakes the object when its turn comes.
-func (r *AssignmentReconciler) admit(a *v1alpha1.PhoneNumberAddOnAssignment, conn *connection) (*twilio.Turn, error) {
-	key := keyOf(a)
-	priority := twilio.Foreground
-	if a.DeletionTimestamp.IsZero() && reported(a) && !isReconciling(a) {
-		priority = twilio.Background
-	}
-	turn, pause := conn.governor.Admit(key.String(), priority, func() { r.queue.add(urgent, 0, key) })
-	if turn != nil {
-		return turn, nil
-	}
-	h := &halt{parked: true, quiet: settled(a), reason: v1alpha1.ReasonProgressing}
-	switch pause.Reason {
-	case twilio.Throttled:
-		h.reason, h.message = v1alpha1.ReasonRateLimited, messageRateLimited
-	case twilio.Unavailable:
-		h.reason, h.message = v1alpha1.ReasonTwilioUnavailable, messageUnavailable
-	case twilio.Busy:
-		h.quiet = true
-	}
-	return nil, h
-}
-
-// refused notes a 401, so that no other object tries the same credential, and has the
-// account check it.
-func (r *AssignmentReconciler) refused(conn *connection, account *v1alpha1.TwilioAccount, err error) error {
-	if twilio.IsUnauthorized(err) {
-		conn.reject(err)
-		r.accounts.add(normal, 0, types.NamespacedName{Name: account.Name})
-	}
-	return err
-}
-
-func isReconciling(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+func isReconciling(a *assignment) bool {
 	return meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReconciling)
-}
-
-func keyOf(a *v1alpha1.PhoneNumberAddOnAssignment) types.NamespacedName {
-	return types.NamespacedName{Namespace: a.Namespace, Name: a.Name}
 }

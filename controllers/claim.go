@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,160 +15,153 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ledger"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ownership"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/plan"
 )
 
-// claim makes sure of what must be so before Twilio is written to: the finalizer is
-// persisted, the object is current, and what is about to be assigned is on record as
-// this object's, so that dying before the outcome is recorded leaks nothing. One write
-// or read of the API server does it, save for an object that had something else to
-// report before it came to claim. An object that only observes needs none.
+// claim persists the finalizer and the pending assignments, and verifies that the object
+// is current, before the first write to Twilio. For an object that is alone on its number
+// one write or read of the API server does all of it. An object that only observes claims
+// nothing.
 //
-// It comes after the number was read: an object whose account turns out not to have
-// the number, or to have no valid credential, holds nothing and can simply be deleted.
-func (r *AssignmentReconciler) claim(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding) error {
+// It comes after the number was read: an object whose account lacks the number, or has no
+// valid credential, holds nothing and can simply be deleted.
+func (r *assignmentReconciler) claim(ctx context.Context, s *scope, res *result) error {
+	a := s.object
 	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		return nil
 	}
-	if err := r.reserve(ctx, a); err != nil {
-		return err
+	if a.Status.Claim != v1alpha1.ClaimHeld && !r.fleet.Reserve(a) {
+		return stale()
 	}
-	intent := f.plan.intend(onRecord(a))
-	if err := r.persist(ctx, a, f, intent); err != nil {
-		return err
-	}
-	r.index.neverAssigned(keyOf(a), intent...)
-	return nil
-}
-
-// persist has the API server hold the finalizer and the intent, or say that the object is
-// current.
-func (r *AssignmentReconciler) persist(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding, intent []v1alpha1.AddOnSID) error {
-	claimed := controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign)
-	if !claimed {
-		if err := r.addFinalizer(ctx, a, intent); err != nil {
+	res.claimed = true
+	pending := res.ledger.Begin(res.plan.With(plan.Assign))
+	first, hadFinalizer := ledger.IsFirst(a), controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign)
+	if !hadFinalizer {
+		if err := r.addFinalizer(ctx, a, pending); err != nil {
 			return err
 		}
 	}
+	contested := len(s.claims) > 0 && a.Status.Claim != v1alpha1.ClaimHeld
 	switch {
-	case len(intent) > 0 && (claimed || !first(a)):
-		return r.recordIntent(ctx, a, f)
-	case claimed && (f.plan.has(actionAssign) || f.plan.has(actionUnassign)):
+	case contested, len(pending) > 0 && (hadFinalizer || !first):
+		if err := r.recordPending(ctx, s, *res); err != nil {
+			return err
+		}
+	case hadFinalizer && res.plan.Writes():
 		return r.checkCurrent(ctx, a)
 	}
-	return nil
-}
-
-// first says whether nothing was ever reported of the object. Until then its annotation
-// is what is on record of it, and from then on its status.
-func first(a *v1alpha1.PhoneNumberAddOnAssignment) bool { return a.Status.ObservedGeneration < 0 }
-
-// reserve makes an object that is not the incumbent of its number so for this process,
-// before the cache can show it. Another one may have claimed the number since the guard
-// looked.
-func (r *AssignmentReconciler) reserve(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
-	if incumbent(a) {
-		return nil
-	}
-	if err := r.checkOwner(ctx, a); err != nil {
-		return err
-	}
-	if !r.index.reserve(a.Spec.PhoneNumberSID, keyOf(a)) {
-		return again()
+	if contested {
+		return r.confirmClaim(ctx, s)
 	}
 	return nil
 }
 
-// addFinalizer persists the finalizer, and with it the intent of an object that has no
-// status yet, which would take a write of its own.
-func (r *AssignmentReconciler) addFinalizer(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, intent []v1alpha1.AddOnSID) error {
+// addFinalizer persists the finalizer, and with it the pending assignments of an object
+// that has no status yet, which would take a write of its own.
+func (r *assignmentReconciler) addFinalizer(ctx context.Context, a *assignment, pending []v1alpha1.AddOnSID) error {
 	base := a.DeepCopy()
 	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)
-	if len(intent) > 0 && first(a) {
-		words := []string{string(a.UID)}
-		for _, sid := range intent {
-			words = append(words, string(sid))
-		}
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationAssigning, strings.Join(words, " "))
+	if len(pending) > 0 && ledger.IsFirst(a) {
+		ledger.Annotate(a, pending)
 	}
 	if err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
-		r.index.release(a)
+		r.fleet.DropReservation(a)
 		return fmt.Errorf("adding the finalizer: %w", err)
 	}
-	r.index.wrote(a)
+	r.fleet.Expect(a)
 	return nil
 }
 
-// recordIntent has status say what is about to be assigned. Its optimistic lock shows
-// that the object is current.
-func (r *AssignmentReconciler) recordIntent(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding) error {
-	err := r.patchStatus(ctx, a, statusFor(a, f, verdictOn(a, f.plan), time.Now()))
+// recordPending persists the claim and what is about to be assigned in status. The
+// optimistic lock of the write shows that the object is current.
+func (r *assignmentReconciler) recordPending(ctx context.Context, s *scope, res result) error {
+	a := s.object
+	next := statusFor(a, res, outcomeOf(a, res), time.Now())
+	next.LastHandledReconcileAt = a.Status.LastHandledReconcileAt // it is handled at the end
+	if a.Status.ObservedGeneration == a.Generation && onlyRetriesRejected(res.plan) {
+		// Only the record changes: what status tells of the refusal stays true.
+		next.Conditions, next.Synced = a.Status.Conditions, a.Status.Synced
+	}
+	err := r.patchStatus(ctx, a, next)
 	if apierrors.IsNotFound(err) {
-		return again()
+		return stale()
 	} else if err != nil {
 		return fmt.Errorf("recording what is about to be assigned: %w", err)
 	}
 	return nil
 }
 
-// checkCurrent reads the object's version from the API server: nothing is written to
-// Twilio for a spec, policy or record that has changed since it was cached.
-func (r *AssignmentReconciler) checkCurrent(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
-	current := &metav1.PartialObjectMetadata{}
-	current.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(assignmentKind))
-	if err := r.live.Get(ctx, keyOf(a), current); apierrors.IsNotFound(err) {
-		return again()
-	} else if err != nil {
-		return fmt.Errorf("checking that the object is current: %w", err)
+// onlyRetriesRejected reports whether a plan assigns nothing but what was rejected before.
+func onlyRetriesRejected(p plan.Plan) bool {
+	return !slices.ContainsFunc(p, func(step plan.Step) bool {
+		return step.Action == plan.Assign && (step.Recorded == nil || step.Recorded.State != v1alpha1.AddOnRejected)
+	})
+}
+
+// confirmClaim reads the other objects of the number from the API server after the claim
+// was persisted. Of two processes that claim the number for two objects at the same time,
+// at least one sees the claim of the other.
+func (r *assignmentReconciler) confirmClaim(ctx context.Context, s *scope) error {
+	claims := slices.Clone(s.claims)
+	for i := range claims {
+		if claims[i].Key == s.key() {
+			claims[i] = ownership.ClaimOf(s.object, claims[i].Account, true)
+			continue
+		}
+		current, err := r.current(ctx, &claims[i])
+		if err != nil {
+			return err
+		}
+		claims[i] = current
 	}
-	if current.UID != a.UID || current.ResourceVersion != a.ResourceVersion {
-		return again()
+	if standing := ownership.StandingOf(claims, s.key()); standing.Role != ownership.Acts {
+		r.fleet.DropReservation(s.object)
+		return conflict(s.object, standing.Other)
 	}
 	return nil
 }
 
-// recordOf is what is known of the object's add-ons: what is on record, or could not be
-// written there. What was intended, and as this process knows was not done, is somebody
-// else's if it is there by now.
-func (r *AssignmentReconciler) recordOf(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
-	records, unwritten := r.unrecorded.recall(a.UID)
-	if !unwritten {
-		records = onRecord(a)
+// current is a claim as the API server has it now. That of an object that is gone holds
+// nothing.
+func (r *assignmentReconciler) current(ctx context.Context, c *ownership.Claim) (ownership.Claim, error) {
+	object := &assignment{}
+	if err := r.live.Get(ctx, c.Key, object); apierrors.IsNotFound(err) || (err == nil && object.UID != c.UID) {
+		return ownership.Claim{Key: c.Key, UID: c.UID, Deleting: true, Object: c.Object}, nil
+	} else if err != nil {
+		return ownership.Claim{}, fmt.Errorf("reading the other object %s: %w", c.Key, err)
 	}
-	foreign := func(record v1alpha1.AddOnStatus) bool {
-		intended := record.State == v1alpha1.AddOnMissing || record.State == v1alpha1.AddOnRejected
-		return intended && r.index.isUnassigned(keyOf(a), record.SID)
+	return ownership.ClaimOf(object, c.Account, false), nil
+}
+
+// checkCurrent reads the object's version from the API server: nothing is written to
+// Twilio for a spec, policy or record that has changed since it was cached.
+func (r *assignmentReconciler) checkCurrent(ctx context.Context, a *assignment) error {
+	current := &metav1.PartialObjectMetadata{}
+	current.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(assignmentKind))
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(a), current); apierrors.IsNotFound(err) {
+		return stale()
+	} else if err != nil {
+		return fmt.Errorf("checking that the object is current: %w", err)
 	}
-	if !slices.ContainsFunc(records, foreign) {
-		return records
+	if current.UID != a.UID || current.ResourceVersion != a.ResourceVersion {
+		return stale()
 	}
-	records = slices.Clone(records)
-	for i := range records {
-		if foreign(records[i]) {
-			records[i].Ownership = ""
+	return nil
+}
+
+// takeOver puts on record what the departing owner leaves to this object, under a finalizer
+// of its own. The owner goes only after it has read that record. No call is made.
+func (r *assignmentReconciler) takeOver(ctx context.Context, s *scope, owner *ownership.Claim, res *result) error {
+	a := s.object
+	if !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) {
+		if err := r.addFinalizer(ctx, a, nil); err != nil {
+			return err
 		}
 	}
-	return records
-}
-
-// onRecord is what the object itself says of its add-ons: its status, or before the first
-// one what was about to be assigned.
-func onRecord(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
-	if first(a) {
-		return intended(a)
+	if records, changed := ledger.TakeOver(a.Spec.AddOnSIDs, ledger.Read(a), ledger.Read(owner.Object)); changed {
+		res.records = &records
 	}
-	return a.Status.AddOns
-}
-
-// intended reads what addFinalizer wrote down. It names the object's UID, so that a copy
-// of the object does not take what the original assigned for its own.
-func intended(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
-	sids, own := strings.CutPrefix(a.Annotations[v1alpha1.AnnotationAssigning], string(a.UID)+" ")
-	if !own {
-		return nil
-	}
-	var records []v1alpha1.AddOnStatus
-	for sid := range strings.FieldsSeq(sids) {
-		records = append(records, v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated})
-	}
-	return records
+	return takesOver(a, owner)
 }

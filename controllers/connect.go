@@ -5,14 +5,15 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,229 +21,239 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
-// ConnectionOptions say how accounts are reached.
-type ConnectionOptions struct {
-	// Namespace is the operator's own, where the credential Secrets lie.
-	Namespace string
-	// AllowInsecureURL admits plain http to hosts that are not loopback.
-	AllowInsecureURL bool
-	// UserAgent is sent to Twilio with every request.
-	UserAgent string
-	// Transport is shared by all accounts.
-	Transport http.RoundTripper
-	// Governors hand out the turns of each account.
-	Governors *twilio.Governors
-	// Metrics count the calls; nil counts nothing.
-	Metrics *twilio.Metrics
-}
-
-// Connections keeps one client for each TwilioAccount, made anew when the account's
-// spec or its Secret changes, so that rotating a credential needs no restart.
-type Connections struct {
-	ConnectionOptions
+// connections keeps one client for each TwilioAccount. A client is built anew when the
+// account's spec or its Secret changes, so rotating a credential needs no restart.
+type connections struct {
 	cached client.Reader // Secrets as metadata only
-	live   client.Reader // reads a Secret's content, once for each of its versions
+	live   client.Reader // reads the content of a Secret, once for each of its versions
+
+	// namespace is the operator's own, where the credential Secrets are.
+	namespace        string
+	allowInsecureURL bool
+	userAgent        string
+	transport        http.RoundTripper
+	limiters         *twilio.Limiters
+	metrics          *twilio.Metrics
 
 	mu        sync.Mutex
-	byAccount map[string]*connection
+	byAccount map[string]*slot
+}
+
+// slot is the place of one account. Its lock is held while a Secret is read, so that
+// one slow or broken account does not hold up another.
+type slot struct {
+	mu   sync.Mutex
+	conn *connection
+	// failed is why no connection could be made of this version.
+	failed  *outcome
+	version version
+}
+
+// version says what a connection was made from.
+type version struct {
+	uid        types.UID
+	generation int64
+	secret     string // UID and resourceVersion
 }
 
 // connection is what is needed to act on one account.
 type connection struct {
-	uid        types.UID
-	generation int64
-	// secret is the UID and resourceVersion of the Secret it was made from.
-	secret   string
-	client   *twilio.Client
-	governor *twilio.Governor
+	version    version
+	accountSID string
+	client     *twilio.Client
+	limiter    *twilio.Limiter
+	credential string // in words, without anything secret
 
-	mu       sync.Mutex
-	rejected error // the 401 by which Twilio refused the credential
+	mu      sync.Mutex
+	refused *outcome // Twilio does not accept the credential
 }
 
-// NewConnections returns Connections that read the metadata of Secrets from cached
-// and their content from live.
-func NewConnections(cached, live client.Reader, options ConnectionOptions) *Connections {
-	return &Connections{ConnectionOptions: options, cached: cached, live: live, byAccount: map[string]*connection{}}
-}
-
-// to returns the connection to an account. It halts the pass when the Secret is
-// missing or malformed, when apiBaseURL is refused, and, without any call, while
-// Twilio is known to refuse the credential.
-func (c *Connections) to(ctx context.Context, account *v1alpha1.TwilioAccount) (*connection, error) {
-	conn, err := c.open(ctx, account)
+// to returns the connection to an account. It is an outcome when the Secret is missing or
+// malformed, when apiBaseURL is refused, and, without a call, while Twilio is known to
+// refuse the credential.
+func (c *connections) to(ctx context.Context, account *v1alpha1.TwilioAccount) (*connection, error) {
+	conn, err := c.get(ctx, account)
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.refusal(); err != nil {
-		return nil, err
+	if refused := conn.refusal(); refused != nil {
+		return nil, refused
 	}
 	return conn, nil
 }
 
-// open is to, but also returns a connection whose credential is refused.
-func (c *Connections) open(ctx context.Context, account *v1alpha1.TwilioAccount) (*connection, error) {
-	version, err := c.secretVersion(ctx, account)
+// get returns the connection even if its credential is known to be refused.
+func (c *connections) get(ctx context.Context, account *v1alpha1.TwilioAccount) (*connection, error) {
+	secret, err := c.secretVersion(ctx, account)
 	if err != nil {
 		return nil, err
 	}
+	current := version{account.UID, account.Generation, secret}
+	s := c.slotOf(account.Name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.version == current && s.failed != nil:
+		return nil, s.failed
+	case s.version == current && s.conn != nil:
+		return s.conn, nil
+	}
+	conn, err := c.build(ctx, account)
+	if failed := asOutcome(err); failed != nil {
+		// The Secret is read again only when it changes, however many objects ask.
+		s.failed, s.version = failed, current
+		return nil, err
+	} else if err != nil {
+		return nil, err
+	}
+	if s.conn != nil && s.conn.limiter != conn.limiter {
+		s.conn.limiter.RemoveMaxConcurrency(account.Name) // of the former account SID of that name
+	}
+	s.conn, s.failed, s.version = conn, nil, conn.version
+	return conn, nil
+}
+
+func (c *connections) slotOf(account string) *slot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	conn := c.byAccount[account.Name]
-	if conn != nil && conn.uid == account.UID && conn.generation == account.Generation && conn.secret == version {
-		return conn, nil
+	if c.byAccount[account] == nil {
+		c.byAccount[account] = &slot{}
 	}
-	made, err := c.make(ctx, account)
-	if err != nil {
-		return nil, err
-	}
-	if conn != nil && conn.governor != made.governor {
-		conn.governor.RemoveCeiling(account.Name) // of the name's former account SID
-	}
-	c.byAccount[account.Name] = made
-	return made, nil
+	return c.byAccount[account]
 }
 
 // secretVersion names the version of the account's Secret that the cache shows.
-func (c *Connections) secretVersion(ctx context.Context, account *v1alpha1.TwilioAccount) (string, error) {
+func (c *connections) secretVersion(ctx context.Context, account *v1alpha1.TwilioAccount) (string, error) {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	key := c.secretKey(account)
 	if err := c.cached.Get(ctx, key, secret); apierrors.IsNotFound(err) {
-		return "", c.secretMissing(account)
+		return "", secretMissing(account, c.namespace)
 	} else if err != nil {
 		return "", fmt.Errorf("reading the metadata of Secret %s: %w", key, err)
 	}
 	return versionOf(secret), nil
 }
 
-// make reads the Secret and makes the client.
-func (c *Connections) make(ctx context.Context, account *v1alpha1.TwilioAccount) (*connection, error) {
+// build reads the Secret and builds the client.
+func (c *connections) build(ctx context.Context, account *v1alpha1.TwilioAccount) (*connection, error) {
 	var secret corev1.Secret
 	key := c.secretKey(account)
 	if err := c.live.Get(ctx, key, &secret); apierrors.IsNotFound(err) {
-		return nil, c.secretMissing(account)
+		return nil, secretMissing(account, c.namespace)
 	} else if err != nil {
 		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
-	if err := twilio.ValidateBaseURL(account.Spec.APIBaseURL, c.AllowInsecureURL); err != nil {
-		return nil, halted(v1alpha1.ReasonAccountInvalid, "TwilioAccount %s: apiBaseURL is refused: %s.", account.Name, err)
-	}
 	credentials, err := twilio.ParseCredentials(string(account.Spec.AccountSID), secret.Data)
 	if err != nil {
-		return nil, halted(v1alpha1.ReasonCredentialsInvalid, "The Secret %s of TwilioAccount %s holds no usable credential: %s.", key.Name, account.Name, err)
+		return nil, secretInvalid(account, err)
 	}
-	governor := c.Governors.For(string(account.Spec.AccountSID))
-	governor.SetCeiling(account.Name, int(account.Spec.MaxConcurrentRequests))
+	limiter := c.limiters.For(string(account.Spec.AccountSID))
 	cl, err := twilio.New(twilio.Options{
 		AccountSID:    string(account.Spec.AccountSID),
 		BaseURL:       account.Spec.APIBaseURL,
 		Credentials:   credentials,
-		Governor:      governor,
-		Metrics:       c.Metrics,
-		Transport:     c.Transport,
-		UserAgent:     c.UserAgent,
-		AllowInsecure: c.AllowInsecureURL,
+		Limiter:       limiter,
+		Metrics:       c.metrics,
+		Transport:     c.transport,
+		UserAgent:     c.userAgent,
+		AllowInsecure: c.allowInsecureURL,
 	})
 	if err != nil {
-		return nil, halted(v1alpha1.ReasonAccountInvalid, "TwilioAccount %s cannot be used: %s.", account.Name, err)
+		return nil, accountInvalid(account.Name, err)
 	}
-	return &connection{uid: account.UID, generation: account.Generation, secret: versionOf(&secret), client: cl, governor: governor}, nil
+	limiter.SetMaxConcurrency(account.Name, int(account.Spec.MaxConcurrentRequests))
+	return &connection{
+		version:    version{account.UID, account.Generation, versionOf(&secret)},
+		accountSID: string(account.Spec.AccountSID), client: cl, limiter: limiter, credential: credentials.Describe(),
+	}, nil
 }
 
-// forget drops the connection of a TwilioAccount that is gone.
-func (c *Connections) forget(account string) {
+// forget drops the connection of a TwilioAccount that is gone, and returns its account SID
+// if it is known.
+func (c *connections) forget(account string) (accountSID string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if conn := c.byAccount[account]; conn != nil {
-		conn.governor.RemoveCeiling(account)
-		delete(c.byAccount, account)
+	s := c.byAccount[account]
+	delete(c.byAccount, account)
+	c.mu.Unlock()
+	if s == nil {
+		return ""
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil {
+		s.conn.limiter.RemoveMaxConcurrency(account)
+		c.limiters.Forget(s.conn.accountSID)
+		return s.conn.accountSID
+	}
+	return ""
 }
 
-// reject notes that Twilio refused the credential, so that nobody tries it again
-// before the Secret changes or the account's own check finds it accepted.
-func (conn *connection) reject(err error) {
+// refuse notes that Twilio refused the credential, so that nobody tries it again before
+// the Secret changes or the account's own check finds it accepted.
+func (conn *connection) refuse(o *outcome) {
 	conn.mu.Lock()
 	defer conn.mu.Unlock()
-	conn.rejected = err
+	conn.refused = o
 }
 
-// accept notes that Twilio took the credential. True if it was refused before.
-func (conn *connection) accept() bool {
+// accept notes that Twilio accepts the credential.
+func (conn *connection) accept() { conn.refuse(nil) }
+
+// refusal says why the credential is refused, nil if it is not.
+func (conn *connection) refusal() *outcome {
 	conn.mu.Lock()
 	defer conn.mu.Unlock()
-	was := conn.rejected != nil
-	conn.rejected = nil
-	return was
+	return conn.refused
 }
 
-// refusal is the 401 by which Twilio refused the credential, nil if it has not.
-func (conn *connection) refusal() error {
-	conn.mu.Lock()
-	defer conn.mu.Unlock()
-	return conn.rejected
-}
-
-func (c *Connections) secretKey(account *v1alpha1.TwilioAccount) types.NamespacedName {
-	return types.NamespacedName{Namespace: c.Namespace, Name: account.Spec.CredentialsSecretRef.Name}
-}
-
-func (c *Connections) secretMissing(account *v1alpha1.TwilioAccount) error {
-	return halted(v1alpha1.ReasonCredentialsInvalid,
-		"The Secret %s of TwilioAccount %s does not exist in the operator's namespace %s. Create it with the keys %s and %s, or %s.",
-		account.Spec.CredentialsSecretRef.Name, account.Name, c.Namespace,
-		v1alpha1.SecretKeyAPIKeySID, v1alpha1.SecretKeyAPIKeySecret, v1alpha1.SecretKeyAuthToken)
+func (c *connections) secretKey(account *v1alpha1.TwilioAccount) types.NamespacedName {
+	return types.NamespacedName{Namespace: c.namespace, Name: account.Spec.CredentialsSecretRef.Name}
 }
 
 func versionOf(secret metav1.Object) string {
 	return string(secret.GetUID()) + "/" + secret.GetResourceVersion()
 }
 
-// accountOf returns the account that an object refers to. It halts the pass when
-// there is none of that name or when it does not admit the object's namespace.
-func (r *AssignmentReconciler) accountOf(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (*v1alpha1.TwilioAccount, error) {
-	name := a.Spec.AccountRef.Name
-	var account v1alpha1.TwilioAccount
-	if err := r.Get(ctx, client.ObjectKey{Name: name}, &account); apierrors.IsNotFound(err) {
-		return nil, halted(v1alpha1.ReasonAccountNotFound,
-			"There is no TwilioAccount %s. Ask a cluster admin to create it, or name another one in spec.accountRef.", name)
-	} else if err != nil {
-		return nil, fmt.Errorf("reading TwilioAccount %s: %w", name, err)
+// tellQueuedAfter is how long an object waits for a permit before its status says so.
+const tellQueuedAfter = 10 * time.Second
+
+// acquire asks for a permit among the account's calls. Without one the reconcile ends; the
+// limiter wakes the object when a permit is held ready for it.
+func (r *assignmentReconciler) acquire(s *scope, conn *connection) error {
+	a := s.object
+	priority := twilio.Foreground
+	if a.DeletionTimestamp.IsZero() && isReported(a) && !isReconciling(a) {
+		priority = twilio.Background
 	}
-	allowed, err := r.allows(ctx, &account, a.Namespace)
-	if err != nil {
-		return nil, err
+	key := s.key()
+	ok, pause := s.attempt.Acquire(conn.limiter, priority, func() { r.queue.add(urgent, 0, key) })
+	if ok {
+		r.fleet.Admitted(key)
+		return nil
 	}
-	if !allowed {
-		return nil, halted(v1alpha1.ReasonNamespaceNotAllowed,
-			"TwilioAccount %s does not allow the namespace %s. Ask a cluster admin to add it to spec.allowedNamespaces of the account.", name, a.Namespace)
+	if pause.Reason != twilio.Busy {
+		r.enqueueAccount(s.account.Name) // the account tells of it first
 	}
-	return &account, nil
+	o := queuedByLimiter(s.account.Name, pause.Reason)
+	switch queued := r.fleet.Queued(key); {
+	case isSynced(a):
+		o.skipStatus = true
+	case pause.Reason == twilio.Busy && queued < tellQueuedAfter:
+		// Most wait for less: their first status is that of the outcome.
+		o.skipStatus, o.kind, o.after, o.benign = true, kindRetry, tellQueuedAfter-queued, true
+	}
+	return o
 }
 
-// allows says whether an account admits a namespace.
-func (r *AssignmentReconciler) allows(ctx context.Context, account *v1alpha1.TwilioAccount, namespace string) (bool, error) {
-	switch account.Spec.AllowedNamespaces.From {
-	case v1alpha1.NamespacesFromAll:
-		return true, nil
-	case v1alpha1.NamespacesFromSelector:
-	case v1alpha1.NamespacesFromNone:
-		return false, nil
-	default:
-		return false, nil
+// noteUnauthorized notes a 401, so that no other object tries the same credential, and has
+// the account check it.
+func (r *assignmentReconciler) noteUnauthorized(conn *connection, account *v1alpha1.TwilioAccount, err error) error {
+	if !twilio.IsUnauthorized(err) {
+		return err
 	}
-	selector, err := metav1.LabelSelectorAsSelector(account.Spec.AllowedNamespaces.Selector)
-	if err != nil {
-		// The schema admits selectors that only this conversion refuses; nobody is admitted by one.
-		return false, nil
-	}
-	ns := &metav1.PartialObjectMetadata{}
-	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := r.Get(ctx, client.ObjectKey{Name: namespace}, ns); apierrors.IsNotFound(err) {
-		return false, nil
-	} else if err != nil {
-		return false, fmt.Errorf("reading namespace %s: %w", namespace, err)
-	}
-	return selector.Matches(labels.Set(ns.Labels)), nil
+	refused := credentialRefused(account, conn.credential, err)
+	conn.refuse(refused)
+	r.accounts.add(normal, 0, client.ObjectKeyFromObject(account))
+	return errors.Join(refused, err)
 }

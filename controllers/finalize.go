@@ -7,131 +7,200 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
-	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ledger"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ownership"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/plan"
 )
 
-// retainAdvice is the way out of every blocked deletion.
-const retainAdvice = "To let the object go and leave Twilio as it is, set spec.deletionPolicy to Retain."
+// handoverTimeout is how long a departing object waits for another one to take over. After
+// that it removes its add-ons itself: the line has a gap, and nothing leaks.
+const handoverTimeout = time.Minute
 
-// finalize lets an object go once nothing that it manages is left on its number:
-// every removal was answered 204, or 404 and then found absent by a listing, or the
-// number itself is gone. What a successor on the same number wants stays.
-func (r *AssignmentReconciler) finalize(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (finding, error) {
+// doubtHandover is the subject by which that wait is measured.
+const doubtHandover = "handover"
+
+// finalize removes the finalizer once nothing that the object answers for is left: each
+// add-on was unassigned, is on record of another object that stays, or the number is
+// confirmed gone.
+func (r *assignmentReconciler) finalize(ctx context.Context, s *scope) (result, error) {
+	a := s.object
 	if !controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign) {
-		return finding{released: true}, nil
+		return result{finalizerRemoved: true}, nil
 	}
 	if leavesTwilioAlone(&a.Spec) {
-		return finding{released: true}, r.release(ctx, a)
+		return r.removeFinalizer(ctx, s, result{}, textKept(a))
 	}
-	if err := r.checkOwner(ctx, a); err != nil {
-		if h := asHalt(err); h == nil || h.reason != v1alpha1.ReasonPhoneNumberConflict {
-			return finding{}, err
+	p, err := r.dispose(ctx, s)
+	res := result{account: s.account, plan: p}
+	if err != nil {
+		return res, err
+	}
+	if len(p) == 0 {
+		return r.removeFinalizer(ctx, s, res, "")
+	}
+	conn, err := r.connectToFinalize(ctx, s)
+	if err != nil {
+		return res, blocked(err)
+	}
+	if err := r.clean(ctx, s, conn, &res); err != nil {
+		o := asOutcome(err)
+		if o == nil || !o.numberGone {
+			return res, blocked(r.noteUnauthorized(conn, s.account, err))
 		}
-		// Another owner of the number answers for it now.
-		return finding{released: true}, r.release(ctx, a)
+		return r.removeFinalizer(context.WithoutCancel(ctx), s, res, textGone(a))
 	}
-	account, conn, err := r.connectToFinalize(ctx, a)
-	if err != nil {
-		return finding{account: account}, blocked(err)
-	}
-	f, err := r.clean(ctx, a, account, conn)
-	if err != nil {
-		return f, blocked(r.refused(conn, account, err))
-	}
-	f.released = true
-	return f, r.release(context.WithoutCancel(ctx), a)
+	return r.removeFinalizer(context.WithoutCancel(ctx), s, res, "")
 }
 
-// clean takes a turn among the account's calls and removes what the object manages.
-func (r *AssignmentReconciler) clean(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, account *v1alpha1.TwilioAccount, conn *connection) (finding, error) {
-	f := finding{account: account}
-	turn, err := r.admit(a, conn)
-	if err != nil {
-		return f, err
-	}
-	defer turn.Done()
-	if err := r.checkCurrent(ctx, a); err != nil {
-		return f, err
-	}
-	handedOver, err := r.handover(ctx, a, account)
-	if err != nil {
-		return f, err
-	}
-	f.plan, f.done, err = r.unassignManaged(ctx, conn.client, a, managed(&a.Spec, r.recordOf(a), handedOver))
-	return f, err
-}
-
-// leavesTwilioAlone says whether deleting the object makes no call.
+// leavesTwilioAlone reports whether deleting the object makes no call.
 func leavesTwilioAlone(spec *v1alpha1.PhoneNumberAddOnAssignmentSpec) bool {
 	return spec.DeletionPolicy == v1alpha1.DeletionRetain || spec.Suspend || spec.ManagementPolicy == v1alpha1.ManagementObserve
 }
 
-func (r *AssignmentReconciler) connectToFinalize(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) (*v1alpha1.TwilioAccount, *connection, error) {
-	account, err := r.accountOf(ctx, a)
-	if err != nil {
-		return nil, nil, err
+// dispose returns what the object has to remove itself. Another object that answers for
+// the rest is read from the API server first: this decision cannot be undone.
+func (r *assignmentReconciler) dispose(ctx context.Context, s *scope) (plan.Plan, error) {
+	a := s.object
+	owner := len(s.claims) == 0 || a.Status.Claim == v1alpha1.ClaimHeld
+	p := plan.Departure(&a.Spec, s.records, owner)
+	if len(s.claims) == 0 || len(p) == 0 {
+		return p, nil
 	}
-	if last := a.Status.AccountSID; last != "" && last != account.Spec.AccountSID {
-		return account, nil, halted(v1alpha1.ReasonAccountNotFound,
-			"The add-ons were last managed through the Twilio account %s, and TwilioAccount %s is for another one. Set spec.accountRef back to a TwilioAccount for %s.",
-			last, account.Name, last)
+	_, others := departure(p, s.claims, s)
+	if err := r.readOthers(ctx, s, others); err != nil {
+		return nil, err
 	}
-	conn, err := r.connections.to(ctx, account)
-	return account, conn, err
+	left, others := departure(p, s.claims, s)
+	for _, other := range others {
+		if other.disposition != ownership.Await {
+			continue
+		}
+		if r.fleet.Doubts.Note(s.key(), doubtHandover) < handoverTimeout {
+			r.queue.add(normal, 0, other.claim.Key)
+			o := awaitsTakeover(other.claim)
+			o.yields = s.denied != nil // the other one acts only then
+			return nil, o
+		}
+		left = append(left, other.step)
+	}
+	return left, nil
 }
 
-// unassignManaged removes what the object manages. Nil: nothing of it is left.
-func (r *AssignmentReconciler) unassignManaged(ctx context.Context, cl *twilio.Client, a *v1alpha1.PhoneNumberAddOnAssignment, p plan) (plan, applied, error) {
-	var done applied
-	err := r.unassignAll(ctx, cl, a, p, &done)
-	if h := asHalt(err); h != nil && h.reason == v1alpha1.ReasonPhoneNumberNotFound {
-		err = nil
-	}
-	return p.remaining(), done, err
+// relied is a step that another object answers for, or is about to.
+type relied struct {
+	step        plan.Step
+	disposition ownership.Disposition
+	claim       *ownership.Claim
 }
 
-// blocked turns what only a person can mend into DeletionBlocked, with the way out. That
-// is told as well of a Twilio that cannot be reached: who knows for how long.
+// departure divides what the object answers for into what it removes itself and what
+// follows from another object.
+func departure(p plan.Plan, claims []ownership.Claim, s *scope) (left plan.Plan, others []relied) {
+	for _, step := range p {
+		disposition, claim := ownership.DispositionOf(claims, s.key(), step.SID)
+		if disposition == ownership.Remove {
+			left = append(left, step)
+		} else {
+			others = append(others, relied{step, disposition, claim})
+		}
+	}
+	return left, others
+}
+
+// readOthers replaces the claims that a decision rests on by those of the API server.
+func (r *assignmentReconciler) readOthers(ctx context.Context, s *scope, others []relied) error {
+	for _, other := range others {
+		current, err := r.current(ctx, other.claim)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(s.claims, func(c ownership.Claim) bool { return c.Key == current.Key })
+		if at >= 0 {
+			s.claims[at] = current
+		}
+	}
+	return nil
+}
+
+func (r *assignmentReconciler) connectToFinalize(ctx context.Context, s *scope) (*connection, error) {
+	switch {
+	case s.denied != nil:
+		return nil, s.denied
+	case s.account.Spec.Suspend:
+		return nil, accountSuspended(s.account.Name, true)
+	}
+	if last := s.object.Status.AccountSID; last != "" && last != s.account.Spec.AccountSID {
+		return nil, accountOfOtherSID(last, s.account)
+	}
+	return r.connections.to(ctx, s.account)
+}
+
+// clean unassigns what the plan of a departing object names.
+func (r *assignmentReconciler) clean(ctx context.Context, s *scope, conn *connection, res *result) error {
+	if err := r.acquire(s, conn); err != nil {
+		return err
+	}
+	if err := r.checkCurrent(ctx, s.object); err != nil {
+		return err
+	}
+	res.ledger = ledger.From(res.plan)
+	return r.newWorker(conn.client, s, res).removeWithinBudget(ctx, res.plan, res)
+}
+
+// blocked turns what only a person can fix into DeletionBlocked, with the way out. The way
+// out is told as well of a Twilio that is unavailable: nobody knows for how long.
 func blocked(err error) error {
 	if err == nil {
 		return nil
 	}
-	v := verdictOf(err)
+	o := outcomeOfError(err)
 	switch {
-	case v != nil && v.reason == v1alpha1.ReasonTwilioUnavailable:
-		told := *v
-		told.message += " " + retainAdvice
+	case o != nil && o.reason == v1alpha1.ReasonTwilioUnavailable:
+		told := *o
+		told.message += " " + textRetain
 		return errors.Join(&told, err)
-	case v == nil || !stalled(v.reason):
+	case o != nil && o.reason == v1alpha1.ReasonPhoneNumberNotFound:
+		return errors.Join(releasesSoon(o), err)
+	case o == nil || !isStalled(o.reason) || o.reason == v1alpha1.ReasonRemovalsHeld:
 		return err
 	}
-	return halted(v1alpha1.ReasonDeletionBlocked, "The add-ons cannot be unassigned (%s): %s %s", v.reason, v.message, retainAdvice)
+	return errors.Join(deletionBlocked(o), err)
 }
 
-// release takes the finalizer away, unless the spec that the pass worked on has changed.
-func (r *AssignmentReconciler) release(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment) error {
+// removeFinalizer lets the object go, unless its spec has changed. note tells of what is
+// left on the number.
+func (r *assignmentReconciler) removeFinalizer(ctx context.Context, s *scope, res result, note string) (result, error) {
+	a := s.object
 	for {
 		base := a.DeepCopy()
 		controllerutil.RemoveFinalizer(a, v1alpha1.FinalizerUnassign)
 		err := r.Patch(ctx, a, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
 		if !apierrors.IsConflict(err) {
 			if client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("removing the finalizer: %w", err)
+				return res, fmt.Errorf("removing the finalizer: %w", err)
 			}
-			return nil
+			if note != "" {
+				r.event(a, corev1.EventTypeNormal, "AddOnsKept", "Release", note)
+			}
+			res.finalizerRemoved = true
+			return res, nil
 		}
-		current := &v1alpha1.PhoneNumberAddOnAssignment{}
-		if err := r.live.Get(ctx, keyOf(a), current); err != nil || current.UID != base.UID {
-			return client.IgnoreNotFound(err)
+		current := &assignment{}
+		if err := r.live.Get(ctx, client.ObjectKeyFromObject(a), current); err != nil || current.UID != base.UID {
+			res.finalizerRemoved = true
+			return res, client.IgnoreNotFound(err)
 		}
 		if current.Generation != base.Generation {
-			return again()
+			return res, stale()
 		}
 		*a = *current
 	}

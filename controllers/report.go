@@ -8,80 +8,109 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/schedule"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
-// report tells what a pass came to: one write of status if anything changed, events if
-// something happened, and says when to look again.
-func (r *AssignmentReconciler) report(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding, err error) (ctrl.Result, error) {
-	r.tellDone(a, f)
-	if f.released && asHalt(err) == nil {
+const (
+	// tolerated is how many failures in a row a synced object is through before status
+	// tells: about four seconds.
+	tolerated = 3
+	// slow is after how many failures in a row retries are a minute or more apart, so that
+	// status may tell the latest error.
+	slow = 7
+	// maxNote is the longest note of an event, in bytes.
+	maxNote = 1024
+)
+
+// report tells how a reconcile ended: one write of status if anything changed, events if
+// something happened. It says when to look again.
+func (r *assignmentReconciler) report(ctx context.Context, s *scope, res result, err error) (ctrl.Result, error) {
+	a := s.object
+	r.recordChanges(a, res)
+	r.settleDemand(s, res, err)
+	if res.finalizerRemoved && asOutcome(err) == nil {
 		return ctrl.Result{}, err
 	}
-	v := verdictOf(err)
-	if err == nil {
-		v = verdictOn(a, f.plan)
-	}
+	o := outcomeOfError(err)
 	switch {
-	case v != nil:
-	case f.done.any():
-		v = halted(v1alpha1.ReasonProgressing, "Interrupted; the rest follows.")
-	case apierrors.IsConflict(err), errors.Is(err, errOvertaken):
-		v = again()
+	case err == nil:
+		o = outcomeOf(a, res)
+	case o != nil:
+	case res.changes.any(), res.ledger != nil && res.claimed:
+		o = newOutcome(v1alpha1.ReasonProgressing, textInterrupted)
+	case apierrors.IsConflict(err), errors.Is(err, errStale):
+		o = stale()
 	default:
 		return ctrl.Result{}, err
 	}
-	if !v.quiet {
-		before := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)
-		if err := r.writeStatus(ctx, a, f, statusFor(a, f, v, time.Now())); apierrors.IsConflict(err) {
-			v = again()
-		} else if err != nil {
-			return ctrl.Result{}, err
-		}
-		r.tellTrouble(ctx, a, before, v, err)
+	logf.FromContext(ctx).V(1).Info("Reconciled", "reason", o.reason, "message", o.message, "cause", fmt.Sprint(err))
+	if o.skipStatus || r.tolerates(s, res, o) {
+		return r.requeue(s, o), nil
 	}
-	return r.nextVisit(a, f, v), nil
+	o.current = r.fleet.Backoff.Failures(s.key()) >= slow
+	before := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady).DeepCopy()
+	if err := r.writeStatus(ctx, a, res, statusFor(a, res, o, time.Now())); apierrors.IsConflict(err) {
+		o = stale()
+	} else if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.recordTransition(ctx, a, before, o, err)
+	return r.requeue(s, o), nil
 }
 
-// writeStatus writes status if it changed. After something was done in Twilio it
-// insists, also when the process is to stop, because what is not recorded could
-// later not be told from what others did.
-func (r *AssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, f finding, next v1alpha1.PhoneNumberAddOnAssignmentStatus) error {
-	var err error
+// settleDemand tells the brake whether the object still wants to remove add-ons. After an
+// error that says nothing about it, a demand stands.
+func (r *assignmentReconciler) settleDemand(s *scope, res result, err error) {
+	o := outcomeOfError(err)
+	waitsForPermit := o != nil && o.kind == kindWaiting && res.ledger == nil && o.reason != v1alpha1.ReasonSuspended && !o.yields
+	if waitsForPermit || (err != nil && o == nil) {
+		return
+	}
+	r.brake.saw(s.key())
+	unknown := o != nil && (isTransient(o.reason) || o.benign)
+	if res.asks || unknown || s.account == nil {
+		return
+	}
+	r.brake.withdraw(s.account.Spec.AccountSID, s.key())
+}
+
+// tolerates reports whether a synced object stays as it is through a failure that the next
+// try may mend.
+func (r *assignmentReconciler) tolerates(s *scope, res result, o *outcome) bool {
+	return isTransient(o.reason) && isSynced(s.object) && res.ledger == nil && r.fleet.Backoff.Failures(s.key()) < tolerated
+}
+
+// writeStatus writes status if it changed. After a write to Twilio it retries even during
+// shutdown: an unrecorded assignment would look foreign.
+func (r *assignmentReconciler) writeStatus(ctx context.Context, a *assignment, res result, next v1alpha1.PhoneNumberAddOnAssignmentStatus) error {
 	switch {
 	case apiequality.Semantic.DeepEqual(a.Status, next):
-	case f.done.any():
-		err = r.insistOnStatus(ctx, a, next)
+		return nil
+	case res.changes.any():
+		return r.forceStatus(ctx, a, next)
 	default:
-		err = client.IgnoreNotFound(r.patchStatus(ctx, a, next))
+		return client.IgnoreNotFound(r.patchStatus(ctx, a, next))
 	}
-	switch {
-	case err == nil && f.seen != nil:
-		r.unrecorded.forget(a.UID)
-	case err != nil && f.done.any():
-		r.unrecorded.remember(a.UID, next.AddOns)
-	}
-	return err
 }
 
-// insistOnStatus writes status over whatever else changed on the object, for as long
-// as a stopping process has.
-func (r *AssignmentReconciler) insistOnStatus(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, next v1alpha1.PhoneNumberAddOnAssignmentStatus) error {
+// forceStatus writes status over whatever else changed on the object, for as long as a
+// stopping process has.
+func (r *assignmentReconciler) forceStatus(ctx context.Context, a *assignment, next v1alpha1.PhoneNumberAddOnAssignmentStatus) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
 	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 5 * time.Second}
@@ -90,111 +119,127 @@ func (r *AssignmentReconciler) insistOnStatus(ctx context.Context, a *v1alpha1.P
 		if last = client.IgnoreNotFound(r.patchStatus(ctx, base, next)); !apierrors.IsConflict(last) {
 			return last == nil, nil
 		}
-		current := &v1alpha1.PhoneNumberAddOnAssignment{}
-		if err := r.live.Get(ctx, keyOf(a), current); err != nil {
+		current := &assignment{}
+		if err := r.live.Get(ctx, client.ObjectKeyFromObject(a), current); err != nil {
 			return apierrors.IsNotFound(err), nil
 		}
 		base = current
 		return current.UID != a.UID, nil
 	})
 	if err != nil {
-		return fmt.Errorf("recording what was done in Twilio: %w", last)
+		return fmt.Errorf("recording what was changed in Twilio: %w", last)
 	}
 	return nil
 }
 
-// patchStatus writes status if the object is still as at hand, and brings what is at
-// hand up to date.
-func (r *AssignmentReconciler) patchStatus(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, next v1alpha1.PhoneNumberAddOnAssignmentStatus) error {
+// patchStatus writes status if the object on the server is the one at hand, and updates the
+// one at hand.
+func (r *assignmentReconciler) patchStatus(ctx context.Context, a *assignment, next v1alpha1.PhoneNumberAddOnAssignmentStatus) error {
 	desired := a.DeepCopy()
 	desired.Status = next
 	if err := r.Status().Patch(ctx, desired, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{})); err != nil {
 		return err
 	}
-	r.index.wrote(desired)
+	r.fleet.Expect(desired)
 	*a = *desired
 	return nil
 }
 
-// tellDone tells of what was done in Twilio, in an event and in the metrics.
-func (r *AssignmentReconciler) tellDone(a *v1alpha1.PhoneNumberAddOnAssignment, f finding) {
-	if !f.done.any() {
+// recordChanges tells of what was changed in Twilio, in events and metrics.
+func (r *assignmentReconciler) recordChanges(a *assignment, res result) {
+	if !res.changes.any() {
 		return
 	}
-	r.metrics.changed(string(f.account.Spec.AccountSID), len(f.done.assigned), len(f.done.unassigned))
-	if sids := f.done.assigned; len(sids) > 0 {
-		r.events.Eventf(a, nil, corev1.EventTypeNormal, "AddOnsAssigned", "Assign", "%s", truncate("Assigned "+strings.Join(sids, ", "), 1024))
+	r.metrics.changed(string(res.account.Spec.AccountSID), causeOf(a), res.changes)
+	if sids := res.changes.assigned; len(sids) > 0 {
+		r.event(a, corev1.EventTypeNormal, "AddOnsAssigned", "Assign", "Assigned "+strings.Join(sids, ", "))
 	}
-	if sids := f.done.unassigned; len(sids) > 0 {
-		r.events.Eventf(a, nil, corev1.EventTypeNormal, "AddOnsUnassigned", "Unassign", "%s", truncate("Unassigned "+strings.Join(sids, ", "), 1024))
+	if sids := res.changes.removed; len(sids) > 0 {
+		r.event(a, corev1.EventTypeNormal, "AddOnsUnassigned", "Unassign", "Unassigned "+strings.Join(sids, ", "))
 	}
 }
 
-// tellTrouble sends an event, and a line to the log, when an object begins to be in trouble.
-func (r *AssignmentReconciler) tellTrouble(ctx context.Context, a *v1alpha1.PhoneNumberAddOnAssignment, before *metav1.Condition, v *verdict, cause error) {
-	if !stalled(v.reason) && !transient(v.reason) {
+// recordTransition sends an event and writes a log line when an object gets into trouble,
+// and when it gets out of it.
+func (r *assignmentReconciler) recordTransition(ctx context.Context, a *assignment, before *metav1.Condition, o *outcome, cause error) {
+	if before != nil && before.Reason == o.reason {
 		return
 	}
-	logf.FromContext(ctx).Info("Could not reconcile", "reason", v.reason, "message", v.message, "requestID", twilio.RequestID(cause))
-	if before != nil && before.Reason == v.reason {
-		return
-	}
-	note := v.message
-	if id := twilio.RequestID(cause); id != "" {
-		note += " Twilio request " + id + "."
-	}
-	r.events.Eventf(a, nil, corev1.EventTypeWarning, v.reason, "Reconcile", "%s", truncate(note, 1024))
-}
-
-// nextVisit says when to look at the object again.
-func (r *AssignmentReconciler) nextVisit(a *v1alpha1.PhoneNumberAddOnAssignment, f finding, v *verdict) ctrl.Result {
-	key := keyOf(a)
-	if ready(v.reason) && v.reason != v1alpha1.ReasonSuspended {
-		if !v.quiet {
-			r.index.succeeded(key, v.reason == v1alpha1.ReasonSynced)
-		}
-		r.index.checkAt(key, nextPhase(a.UID, resyncInterval(f.account), r.index.checkedAt(key)))
-		return ctrl.Result{}
-	}
-	r.index.checkNoMore(key)
+	wasTrouble := before != nil && (isStalled(before.Reason) || isTransient(before.Reason))
+	id := twilio.RequestID(cause)
 	switch {
-	case v.parked, v.reason == v1alpha1.ReasonSuspended:
+	case isStalled(o.reason) || isTransient(o.reason):
+		logf.FromContext(ctx).Info("Reconciling fails", "reason", o.reason, "message", o.message, "requestID", id, "error", fmt.Sprint(cause))
+		note := o.message
+		if id != "" {
+			note += " Twilio request " + id + "."
+		}
+		r.event(a, corev1.EventTypeWarning, o.reason, "Reconcile", note)
+	case wasTrouble && o.kind == kindReady:
+		logf.FromContext(ctx).Info("Reconciling works again", "reason", o.reason, "before", before.Reason)
+		r.event(a, corev1.EventTypeNormal, "Recovered", "Reconcile", "Recovered from "+before.Reason+". "+o.message)
+	}
+}
+
+func (r *assignmentReconciler) event(a *assignment, kind, reason, action, note string) {
+	r.events.Eventf(a, nil, kind, reason, action, "%s", truncateBytes(note, maxNote))
+}
+
+// truncateBytes keeps at most limit bytes, and no part of a character.
+func truncateBytes(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return text[:limit]
+}
+
+// requeue counts the outcome and says when to look at the object again.
+func (r *assignmentReconciler) requeue(s *scope, o *outcome) ctrl.Result {
+	key := s.key()
+	switch o.kind {
+	case kindReady:
+		if !o.skipStatus {
+			r.fleet.Checked(key)
+		}
+		r.fleet.ScheduleNext(key, schedule.NextPhase(s.object.UID, resyncInterval(s.account), r.fleet.LastCheck(key)))
 		return ctrl.Result{}
-	case v.after > 0:
-		return ctrl.Result{RequeueAfter: v.after, Priority: new(normal)}
-	case stalled(v.reason):
-		return ctrl.Result{RequeueAfter: jitter(resyncInterval(f.account)), Priority: new(background)}
-	default:
-		return ctrl.Result{RequeueAfter: backoff(r.index.failed(key)), Priority: new(normal)}
+	case kindStalled:
+		r.fleet.Backoff.Succeeded(key)
+	case kindRetry:
+		if !o.benign && o.after == 0 {
+			o.after = max(r.fleet.Backoff.Failed(key), minRetry(o))
+		}
+	case kindWaiting:
 	}
+	return requeueFor(o, resyncInterval(s.account))
 }
 
-// unrecorded keeps, until it is recorded, what was done in Twilio while the API
-// server could not be written to.
-type unrecorded struct {
-	mu    sync.Mutex
-	byUID map[types.UID][]v1alpha1.AddOnStatus
-}
-
-func (u *unrecorded) remember(uid types.UID, addOns []v1alpha1.AddOnStatus) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.byUID == nil {
-		u.byUID = map[types.UID][]v1alpha1.AddOnStatus{}
+// minRetry keeps Twilio from being asked quickly about what it just denied.
+func minRetry(o *outcome) time.Duration {
+	if o.reason == v1alpha1.ReasonProgressing {
+		return askAgain
 	}
-	u.byUID[uid] = addOns
+	return 0
 }
 
-func (u *unrecorded) forget(uid types.UID) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.byUID, uid)
+// requeueFor says when the work queue brings an object back.
+func requeueFor(o *outcome, interval time.Duration) ctrl.Result {
+	switch {
+	case o.kind == kindWaiting || o.kind == kindReady:
+		return ctrl.Result{}
+	case o.after > 0:
+		return ctrl.Result{RequeueAfter: o.after, Priority: new(normal)}
+	}
+	return ctrl.Result{RequeueAfter: schedule.Jitter(interval), Priority: new(background)}
 }
 
-// recall returns what could not be recorded; false if everything is.
-func (u *unrecorded) recall(uid types.UID) ([]v1alpha1.AddOnStatus, bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	addOns, ok := u.byUID[uid]
-	return addOns, ok
+// resyncInterval is how often the numbers of an account are checked.
+func resyncInterval(account *v1alpha1.TwilioAccount) time.Duration {
+	if account == nil || account.Spec.ResyncInterval.Duration <= 0 {
+		return schedule.DefaultResyncInterval
+	}
+	return account.Spec.ResyncInterval.Duration
 }

@@ -37,6 +37,7 @@ func TestSyncCostsTheMinimum(t *testing.T) {
 	want := v1alpha1.PhoneNumberAddOnAssignmentStatus{
 		ObservedGeneration: 1,
 		AccountSID:         v1alpha1.AccountSID(w.account),
+		Claim:              v1alpha1.ClaimHeld,
 		PhoneNumber:        fmt.Sprintf("+1415%07d", w.firstSeed+1),
 		Synced:             "3/3",
 		AddOns: []v1alpha1.AddOnStatus{
@@ -231,8 +232,8 @@ func checkIntent(t *testing.T, policy v1alpha1.ManagementPolicy) {
 	twiliosim.Must(s.sim.UninstallAddOn(w.addOns[2]))
 	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(0, 1, 2) })
 	awaitReason(t, a, v1alpha1.ReasonAddOnRejected)
-	if got := a.Status.AddOns[2]; got.State != v1alpha1.AddOnRejected || got.Ownership != v1alpha1.OwnershipCreated {
-		t.Errorf("what was refused, and is tried again, is recorded as %+v", got)
+	if got := a.Status.AddOns[2]; got.State != v1alpha1.AddOnRejected || got.Ownership != "" {
+		t.Errorf("an add-on that Twilio refused is recorded as %+v, want Rejected and nobody's", got)
 	}
 }
 
@@ -384,7 +385,7 @@ func TestDeletionBlockedAndTheWayOut(t *testing.T) {
 	pn := w.number()
 	a := w.assignment("line", pn, []int{0})
 	awaitReason(t, a, v1alpha1.ReasonSynced)
-	remove(t, w.secret())
+	twiliosim.Must(s.sim.RotateAuthToken(w.account, secretMark+"other"))
 	remove(t, a)
 	awaitReason(t, a, v1alpha1.ReasonDeletionBlocked)
 	if c := condition(a, v1alpha1.ConditionReady); !strings.Contains(c.Message, "Retain") || !strings.Contains(c.Message, w.name) {
@@ -401,12 +402,33 @@ func TestDeletionResumesWhenTheCredentialIsBack(t *testing.T) {
 	pn := w.number()
 	a := w.assignment("line", pn, []int{0})
 	awaitReason(t, a, v1alpha1.ReasonSynced)
-	remove(t, w.secret())
+	rotated := secretMark + "rotated" + w.account[2:10]
+	twiliosim.Must(s.sim.RotateAuthToken(w.account, rotated))
 	remove(t, a)
 	awaitReason(t, a, v1alpha1.ReasonDeletionBlocked)
-	w.create(w.secret())
+	update(t, w.secret(), func(secret *corev1.Secret) { secret.Data[v1alpha1.SecretKeyAuthToken] = []byte(rotated) })
 	awaitGone(t, a)
 	w.awaitAssigned(pn)
+}
+
+// The Secret stays while objects need it, in whichever order a GitOps tool deletes them.
+func TestSecretIsHeldWhileItIsNeeded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	a := w.assignment("line", pn, []int{0})
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	secret := w.secret()
+	eventually(t, "the Secret is held", func() (bool, string) {
+		get(t, secret)
+		return slices.Contains(secret.Finalizers, v1alpha1.FinalizerInUse), fmt.Sprint(secret.Finalizers)
+	})
+	remove(t, secret)
+	remove(t, w.twilioAccount())
+	remove(t, a)
+	awaitGone(t, a)
+	w.awaitAssigned(pn)
+	awaitGone(t, secret)
 }
 
 func TestAccountNotFoundAndThenThere(t *testing.T) {

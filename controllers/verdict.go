@@ -6,185 +6,217 @@ package controllers
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ledger"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ownership"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
+// kind says what follows from an outcome.
+type kind int
+
 const (
-	messageRateLimited = "Twilio answered 429 (too many requests) for this account. The operator slows down and goes on by itself."
-	messageUnavailable = "Twilio cannot be reached or answers with errors. The operator tries again by itself, less and less often."
+	// kindReady: the number is as the policy wants it. Next check at the object's phase.
+	kindReady kind = iota
+	// kindWaiting: an event wakes the object: a permit, an edit, another object.
+	kindWaiting
+	// kindStalled: a person has to act. Slow re-check.
+	kindStalled
+	// kindRetry: it passes by itself. Back-off.
+	kindRetry
 )
 
-// halt ends a pass before its end. It is an error so that the steps of a pass read
-// as Go does, and becomes what status says.
-type halt struct {
+// outcome is how a reconcile ends, as status tells it. It is an error, so that the steps
+// of a reconcile can end it early.
+type outcome struct {
+	kind            kind
 	reason, message string
-	// after is when to look again; zero leaves it to the reason.
+	// after is when to look again; zero leaves it to the kind.
 	after time.Duration
-	// quiet: status is not touched.
-	quiet bool
-	// parked: the governor wakes the object.
-	parked bool
+	// skipStatus: status stays as it is.
+	skipStatus bool
+	// yields: the object gives up its number, in status.
+	yields bool
+	// numberGone: the number is confirmed not to exist in the account.
+	numberGone bool
+	// benign: no failure; the next reconcile has what this one lacked.
+	benign bool
+	// current: the message of a transient trouble may replace the one already given.
+	current bool
 }
 
-func (h *halt) Error() string { return h.reason + ": " + h.message }
+func (o *outcome) Error() string { return o.reason + ": " + o.message }
 
-// halted ends a pass for a reason that is told in the object's status.
-func halted(reason, format string, args ...any) *halt {
-	return &halt{reason: reason, message: fmt.Sprintf(format, args...)}
-}
-
-// again ends a pass that worked on what turned out to be stale; the next one will not.
-func again() *halt {
-	return &halt{reason: v1alpha1.ReasonProgressing, quiet: true}
-}
-
-// asHalt returns the halt in an error, nil if it is none.
-func asHalt(err error) *halt {
-	h, _ := errors.AsType[*halt](err)
-	return h
-}
-
-// ignoreHalt is nil for a halt and the error for any other.
-func ignoreHalt(err error) error {
-	if asHalt(err) != nil {
-		return nil
+// newOutcome makes the outcome of a reason; its kind follows from it.
+func newOutcome(reason, format string, args ...any) *outcome {
+	o := &outcome{reason: reason, message: fmt.Sprintf(format, args...), kind: kindRetry}
+	switch {
+	case reason == v1alpha1.ReasonSuspended:
+		o.kind = kindWaiting
+	case isReady(reason):
+		o.kind = kindReady
+	case isStalled(reason):
+		o.kind = kindStalled
 	}
-	return err
+	return o
 }
 
-// verdict is a halt that is about to be told.
-type verdict = halt
+// stale ends a reconcile that worked on an object which has changed meanwhile.
+func stale() *outcome {
+	return &outcome{kind: kindRetry, reason: v1alpha1.ReasonProgressing, message: "The object has changed since the reconcile began.",
+		skipStatus: true, benign: true, after: 100 * time.Millisecond}
+}
 
-// verdictOf says what an error means for the object: nil if the error is not of
-// Twilio or of a halt, but of the API server, whose errors status does not tell.
-func verdictOf(err error) *verdict {
-	var answer *twilio.Error
-	if h := asHalt(err); h != nil {
-		return h
+// asOutcome returns the outcome in an error, nil if there is none.
+func asOutcome(err error) *outcome {
+	o, _ := errors.AsType[*outcome](err)
+	return o
+}
+
+// outcomeOfError says what an error means for the object. It is nil for an error of the
+// API server, which status does not tell.
+func outcomeOfError(err error) *outcome {
+	if o := asOutcome(err); o != nil {
+		return o
+	}
+	if _, answered := errors.AsType[*twilio.Error](err); !answered {
+		return nil
 	}
 	switch {
-	case !errors.As(err, &answer):
-		return nil
-	case twilio.IsUnauthorized(err):
-		return halted(v1alpha1.ReasonCredentialsInvalid,
-			"Twilio does not accept the credential of the TwilioAccount (%s). Ask a cluster admin to put a valid one into its Secret; it is picked up at once.", twilio.ExplainAnswer(err))
 	case twilio.IsPermissionDenied(err):
-		return halted(v1alpha1.ReasonPermissionDenied,
-			"The credential of the TwilioAccount may not do this (%s). Use a standard API key or the auth token, and check that the account is active.", twilio.Explain(err))
+		return permissionDenied(err)
 	case twilio.IsThrottled(err):
-		return halted(v1alpha1.ReasonRateLimited, messageRateLimited)
+		return newOutcome(v1alpha1.ReasonRateLimited, textRateLimited)
 	default:
-		return halted(v1alpha1.ReasonTwilioUnavailable, "%s Last answer: %s.", messageUnavailable, twilio.Explain(err))
+		return unavailable(err)
 	}
 }
 
-// verdictOn says what a pass that read the number came to.
-func verdictOn(a *v1alpha1.PhoneNumberAddOnAssignment, p plan) *verdict {
-	c := countOf(p)
-	switch {
-	case a.Spec.ManagementPolicy == v1alpha1.ManagementObserve && inSync(p):
-		return halted(v1alpha1.ReasonObserved, "The number carries what is listed.")
-	case a.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
-		return halted(v1alpha1.ReasonObserved, "Missing: %d, not listed: %d. Nothing is changed while managementPolicy is Observe.",
-			c[v1alpha1.AddOnMissing], c[v1alpha1.AddOnUnmanaged])
-	case c[v1alpha1.AddOnMissing]+c[v1alpha1.AddOnUnassigning] > 0:
-		h := halted(v1alpha1.ReasonProgressing, "To be assigned: %d, to be unassigned: %d.", c[v1alpha1.AddOnMissing], c[v1alpha1.AddOnUnassigning])
-		h.after = confirmAfter + time.Second/2
-		return h
-	case c[v1alpha1.AddOnRejected] > 0:
-		return halted(v1alpha1.ReasonAddOnRejected, "%s", rejections(p))
-	case c[v1alpha1.AddOnUnmanaged] > 0:
-		return halted(v1alpha1.ReasonSynced, "Assigned: %d, as listed. Not listed and left alone: %d.", c[v1alpha1.AddOnAssigned], c[v1alpha1.AddOnUnmanaged])
-	default:
-		return halted(v1alpha1.ReasonSynced, "Assigned: %d, as listed.", c[v1alpha1.AddOnAssigned])
+// outcomeOf says what a reconcile that read the number came to.
+func outcomeOf(a *assignment, res result) *outcome {
+	addOns := res.ledger.Statuses()
+	reason, message := textOf(a.Spec.ManagementPolicy, tallyOf(addOns), addOns)
+	o := newOutcome(reason, "%s", message)
+	if reason == v1alpha1.ReasonProgressing {
+		o.after = askAgain
 	}
+	return o
 }
 
-// rejections lists what Twilio refused, and why, in the order of the spec.
-func rejections(p plan) string {
-	var texts []string
-	for _, it := range p {
-		if it.State == v1alpha1.AddOnRejected {
-			texts = append(texts, fmt.Sprintf("%s: %s", it.SID, it.Message))
-		}
-	}
-	return truncate("Twilio rejected "+strings.Join(texts, "; ")+". Check that the add-on is installed in the account and supports phone numbers.", 2048)
-}
-
-// stalled says whether a reason needs somebody to act.
-func stalled(reason string) bool {
+// isStalled reports whether a reason needs somebody to act.
+func isStalled(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountInvalid, v1alpha1.ReasonNamespaceNotAllowed,
 		v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonPhoneNumberNotFound,
-		v1alpha1.ReasonAddOnRejected, v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonDeletionBlocked:
+		v1alpha1.ReasonAddOnRejected, v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonDeletionBlocked,
+		v1alpha1.ReasonRemovalsHeld:
 		return true
 	}
 	return false
 }
 
-// ready says whether a reason is one of those that are well.
-func ready(reason string) bool {
+// reasonOf is the reason of the object's Ready condition, "" if there is none.
+func reasonOf(a *assignment) string {
+	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
+	}
+	return ""
+}
+
+// isReady reports whether a reason is one of those that are well.
+func isReady(reason string) bool {
 	return reason == v1alpha1.ReasonSynced || reason == v1alpha1.ReasonObserved || reason == v1alpha1.ReasonSuspended
 }
 
-// statusFor is the status that follows from the last one, what a pass found, and its verdict.
-func statusFor(a *v1alpha1.PhoneNumberAddOnAssignment, f finding, v *verdict, now time.Time) v1alpha1.PhoneNumberAddOnAssignmentStatus {
+// isTransient reports whether a reason passes by itself.
+func isTransient(reason string) bool {
+	return reason == v1alpha1.ReasonRateLimited || reason == v1alpha1.ReasonTwilioUnavailable
+}
+
+// statusFor is the status that follows from the last one, what a reconcile observed and
+// did, and its outcome.
+func statusFor(a *assignment, res result, o *outcome, now time.Time) v1alpha1.PhoneNumberAddOnAssignmentStatus {
 	next := *a.Status.DeepCopy()
-	if first(a) {
-		next.AddOns = intended(a) // from here on status is what is on record
+	if ledger.IsFirst(a) {
+		next.AddOns = ledger.Read(a) // from here on status is the record
 	}
 	next.LastHandledReconcileAt = requestedAt(a)
-	if f.plan != nil || f.seen != nil {
-		next.AddOns = f.plan.reported()
-		if len(next.AddOns) == 0 {
-			next.AddOns = nil
-		}
-	}
-	if f.seen != nil {
-		next.AccountSID = f.account.Spec.AccountSID
-		next.PhoneNumber = truncate(f.seen.phoneNumber, 64)
-	}
-	next.Synced = synced(a.Spec.AddOnSIDs, next.AddOns)
-
-	message := lasting(next.Conditions, a.Generation, v)
-	c := conditions{list: &next.Conditions, generation: a.Generation, now: metav1.NewTime(now)}
-	c.set(v1alpha1.ConditionReady, statusOf(ready(v.reason)), v.reason, message)
-	c.keep(v1alpha1.ConditionReconciling, !ready(v.reason) && !stalled(v.reason), v.reason, message)
-	c.keep(v1alpha1.ConditionStalled, stalled(v.reason), v.reason, message)
 	switch {
-	case f.seen != nil:
-		c.setInSync(f.plan)
-	case a.Status.ObservedGeneration != a.Generation:
-		c.set(v1alpha1.ConditionInSync, metav1.ConditionUnknown, v1alpha1.ReasonUnknown, "The number has not been read for this spec.")
+	case res.ledger != nil:
+		next.AddOns = res.ledger.Statuses()
+	case res.records != nil:
+		next.AddOns = *res.records
+	case o.numberGone:
+		next.AddOns = nil
 	}
+	if len(next.AddOns) == 0 {
+		next.AddOns = nil
+	}
+	if res.observed != nil {
+		next.AccountSID = res.account.Spec.AccountSID
+		next.PhoneNumber = ledger.Truncate(res.observed.phoneNumber, 64)
+	}
+	setClaim(&next, res, o)
+	next.Synced = assignedOf(a.Spec.AddOnSIDs, next.AddOns)
+	if o.reason == v1alpha1.ReasonPhoneNumberNotFound {
+		next.Synced = assignedOf(a.Spec.AddOnSIDs, nil)
+	}
+	next.Pending = pendingOf(o.reason, tallyOf(next.AddOns))
+	setConditions(a, &next, res, o, now)
 	next.ObservedGeneration = a.Generation
 	return next
 }
 
-// lasting is the verdict's message, or the one already given for the same trouble: that
-// the last answer differs from one retry to the next is no news.
-func lasting(given []metav1.Condition, generation int64, v *verdict) string {
+// setClaim records who holds the number. What an object gives up stays on record with it,
+// unless the number itself is gone.
+func setClaim(next *v1alpha1.PhoneNumberAddOnAssignmentStatus, res result, o *outcome) {
+	switch {
+	case o.yields:
+		next.Claim = v1alpha1.ClaimYielded
+	case res.claimed:
+		next.Claim = v1alpha1.ClaimHeld
+	}
+	if o.numberGone {
+		next.AccountSID = ""
+	}
+}
+
+func setConditions(a *assignment, next *v1alpha1.PhoneNumberAddOnAssignmentStatus, res result, o *outcome, now time.Time) {
+	message := stickyMessage(next.Conditions, a.Generation, o)
+	c := conditions{list: &next.Conditions, generation: a.Generation, now: metav1.NewTime(now)}
+	ready := statusOf(isReady(o.reason))
+	if o.reason == v1alpha1.ReasonSuspended && next.AccountSID == "" {
+		ready = metav1.ConditionUnknown // the number was never read
+	}
+	c.set(v1alpha1.ConditionReady, ready, o.reason, message)
+	c.keep(v1alpha1.ConditionReconciling, !isReady(o.reason) && !isStalled(o.reason), o.reason, message)
+	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
+	switch {
+	case res.observed != nil:
+		c.setInSync(tallyOf(next.AddOns))
+	case o.reason == v1alpha1.ReasonPhoneNumberNotFound:
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionUnknown, v1alpha1.ReasonUnknown, textNoNumber)
+	case a.Status.ObservedGeneration != a.Generation:
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionUnknown, v1alpha1.ReasonUnknown, textUnchecked)
+	}
+}
+
+// stickyMessage is the outcome's message, or the one already given for the same transient
+// trouble: that the last error differs from one quick retry to the next is no news.
+func stickyMessage(given []metav1.Condition, generation int64, o *outcome) string {
 	previous := meta.FindStatusCondition(given, v1alpha1.ConditionReady)
-	if transient(v.reason) && previous != nil && previous.Reason == v.reason && previous.ObservedGeneration == generation {
+	if isTransient(o.reason) && !o.current && previous != nil && previous.Reason == o.reason && previous.ObservedGeneration == generation {
 		return previous.Message
 	}
-	return v.message
+	return o.message
 }
 
-// transient says whether a reason passes by itself.
-func transient(reason string) bool {
-	return reason == v1alpha1.ReasonRateLimited || reason == v1alpha1.ReasonTwilioUnavailable
-}
-
-// conditions edits a list of conditions; a time changes only with the status it is of.
+// conditions edits a list of conditions. A time changes only with the status it belongs to.
 type conditions struct {
 	list       *[]metav1.Condition
 	generation int64
@@ -193,7 +225,7 @@ type conditions struct {
 
 func (c conditions) set(kind string, status metav1.ConditionStatus, reason, message string) {
 	meta.SetStatusCondition(c.list, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: truncate(message, 4096),
+		Type: kind, Status: status, Reason: reason, Message: ledger.Truncate(message, 4096),
 		ObservedGeneration: c.generation, LastTransitionTime: c.now,
 	})
 }
@@ -207,14 +239,12 @@ func (c conditions) keep(kind string, is bool, reason, message string) {
 	}
 }
 
-func (c conditions) setInSync(p plan) {
-	if inSync(p) {
-		c.set(v1alpha1.ConditionInSync, metav1.ConditionTrue, v1alpha1.ReasonMatches, "The number carries what is listed.")
+func (c conditions) setInSync(n tally) {
+	if n.missing+n.rejected+n.unassigning+n.unmanaged == 0 {
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionTrue, v1alpha1.ReasonMatches, textMatches)
 		return
 	}
-	n := countOf(p)
-	c.set(v1alpha1.ConditionInSync, metav1.ConditionFalse, v1alpha1.ReasonDiffers, fmt.Sprintf("Listed but not assigned: %d. Assigned but not listed: %d.",
-		n[v1alpha1.AddOnMissing]+n[v1alpha1.AddOnRejected], n[v1alpha1.AddOnUnmanaged]+n[v1alpha1.AddOnUnassigning]))
+	c.set(v1alpha1.ConditionInSync, metav1.ConditionFalse, v1alpha1.ReasonDiffers, textDiffers(n))
 }
 
 func statusOf(is bool) metav1.ConditionStatus {
@@ -224,24 +254,43 @@ func statusOf(is bool) metav1.ConditionStatus {
 	return metav1.ConditionFalse
 }
 
-func countOf(p plan) map[v1alpha1.AddOnState]int {
-	counts := map[v1alpha1.AddOnState]int{}
-	for _, it := range p {
-		counts[it.State]++
+// tally counts add-ons by state. missing includes those that are being assigned.
+type tally struct{ assigned, missing, rejected, unassigning, unmanaged int }
+
+func tallyOf(addOns []v1alpha1.AddOnStatus) (n tally) {
+	for i := range addOns {
+		switch addOns[i].State {
+		case v1alpha1.AddOnAssigned:
+			n.assigned++
+		case v1alpha1.AddOnMissing, v1alpha1.AddOnAssigning:
+			n.missing++
+		case v1alpha1.AddOnRejected:
+			n.rejected++
+		case v1alpha1.AddOnUnassigning:
+			n.unassigning++
+		case v1alpha1.AddOnUnmanaged:
+			n.unmanaged++
+		}
 	}
-	return counts
+	return n
 }
 
-// inSync says whether Twilio matches the spec, whatever the policy allows to be done.
-func inSync(p plan) bool {
-	return !slices.ContainsFunc(p, func(it item) bool { return it.State != v1alpha1.AddOnAssigned })
+// pendingOf is what would change in Twilio but does not, as "+1 -2"; "" where nothing is
+// kept from changing.
+func pendingOf(reason string, n tally) string {
+	toAssign, toRemove := n.missing, n.unassigning+n.unmanaged
+	kept := reason == v1alpha1.ReasonObserved || reason == v1alpha1.ReasonRemovalsHeld
+	if !kept || toAssign+toRemove == 0 {
+		return ""
+	}
+	return fmt.Sprintf("+%d -%d", toAssign, toRemove)
 }
 
-// synced is how many of the desired add-ons are assigned, as "2/3".
-func synced(desired []v1alpha1.AddOnSID, addOns []v1alpha1.AddOnStatus) string {
+// assignedOf is how many of the desired add-ons are assigned, as "2/3".
+func assignedOf(desired []v1alpha1.AddOnSID, addOns []v1alpha1.AddOnStatus) string {
 	assigned := 0
-	for _, status := range addOns {
-		if status.State == v1alpha1.AddOnAssigned {
+	for i := range addOns {
+		if addOns[i].State == v1alpha1.AddOnAssigned && ownership.Lists(desired, addOns[i].SID) {
 			assigned++
 		}
 	}

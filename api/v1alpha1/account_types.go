@@ -5,6 +5,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Keys of the Secret that holds a TwilioAccount's credential: either the auth
@@ -57,6 +58,67 @@ type AllowedNamespaces struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
+// RemovalException raises the limit of the removal budget for a planned change.
+type RemovalException struct {
+	// until is when the exception ends: a time such as 2026-11-26T00:00:00Z.
+	// +required
+	Until metav1.Time `json:"until"`
+
+	// maxNumbers is the limit until then, a count: 1 to 100000. It has no effect where the
+	// budget itself allows more.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	MaxNumbers int32 `json:"maxNumbers"`
+
+	// reason says what the exception is for, for example the number of a change request.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Reason string `json:"reason"`
+}
+
+// RemovalBudget limits how many distinct phone numbers may lose add-ons in a window. It
+// is a brake against wide mistakes: what exceeds it is held as a whole, until somebody
+// approves it or takes it back. Assigning add-ons is never held.
+type RemovalBudget struct {
+	// maxNumbers is how many distinct numbers may lose at least one add-on in a window: a
+	// percentage such as 25% (default) of the numbers that the account's objects hold, or a
+	// count such as 500. 100% turns the budget off. It is never less than minNumbers.
+	// +optional
+	// +kubebuilder:default="25%"
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=6
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? (int(self) >= 0 && int(self) <= 100000) : string(self).matches('^(100|[0-9]{1,2})%$')",message="maxNumbers must be a percentage from 0% to 100%, for example 25%, or a count from 0 to 100000 without quotes"
+	MaxNumbers *intstr.IntOrString `json:"maxNumbers,omitempty"`
+
+	// minNumbers is how many numbers of a window lose add-ons at once, before anything is
+	// looked at, so that everyday edits never notice: 0 to 100000, default 10.
+	// +optional
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	MinNumbers *int32 `json:"minNumbers,omitempty"`
+
+	// window is the time over which numbers are counted: a duration such as 15m, 1h
+	// (default) or 24h; 1m to 24h.
+	// +optional
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="must be a duration such as 90s, 10m or 1h30m; the units are h, m, s and ms"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || (duration(self) >= duration('1m') && duration(self) <= duration('24h'))",message="window must be between 1m and 24h"
+	//nolint:kubeapilinter // a pointer would make nil and the default two words for one thing
+	Window metav1.Duration `json:"window,omitempty,omitzero"`
+
+	// exceptions raise the limit for planned changes; at most 10. The highest one that has
+	// not ended rules.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Exceptions []RemovalException `json:"exceptions,omitempty"`
+}
+
 // TwilioAccountSpec says how to reach one Twilio account, and who may.
 type TwilioAccountSpec struct {
 	// accountSID of the Twilio account or subaccount that owns the numbers (AC and 32
@@ -103,15 +165,125 @@ type TwilioAccountSpec struct {
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="resyncInterval must be between 1s and 24h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="must be a duration such as 90s, 10m or 1h30m; the units are h, m, s and ms"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || (duration(self) >= duration('1s') && duration(self) <= duration('24h'))",message="resyncInterval must be between 1s and 24h"
 	//nolint:kubeapilinter // a pointer would make nil and the default two words for one thing
 	ResyncInterval metav1.Duration `json:"resyncInterval,omitempty,omitzero"`
+
+	// suspend stops every call to Twilio for every object of this account while true.
+	// Objects that are being deleted wait: they do not leave Twilio as it is, as an object
+	// with suspend of its own does.
+	// +optional
+	// +kubebuilder:default=false
+	Suspend bool `json:"suspend,omitempty"`
+
+	// removalBudget limits how many phone numbers may lose add-ons in a window. Where
+	// several TwilioAccounts name one accountSID they share one budget, the strictest.
+	// Default: 25% of the numbers an hour, and 10 of them at once.
+	// +optional
+	// +kubebuilder:default={maxNumbers: "25%", minNumbers: 10, window: "1h"}
+	RemovalBudget RemovalBudget `json:"removalBudget,omitzero"`
+}
+
+// RemovalsCause says why removals are held.
+//
+// +kubebuilder:validation:Enum=OverBudget;CRDDeletion
+type RemovalsCause string
+
+// The causes of a hold.
+const (
+	// RemovalsOverBudget: more numbers would lose add-ons than the budget allows.
+	RemovalsOverBudget RemovalsCause = "OverBudget"
+	// RemovalsCRDDeletion: one of the operator's CRDs is being deleted.
+	RemovalsCRDDeletion RemovalsCause = "CRDDeletion"
+)
+
+// CountedNumbers are the numbers that were last allowed to lose add-ons at about one time.
+type CountedNumbers struct {
+	// until is when that allowance ends; from then on they count for one more window.
+	// +required
+	Until metav1.Time `json:"until"`
+
+	// numbers are the numbers' fingerprints, eight characters each.
+	// +required
+	// +kubebuilder:validation:MaxLength=1000000
+	Numbers string `json:"numbers"`
+}
+
+// RemovalsStatus is where the removal budget stands. The operator writes what it allows
+// here before it removes anything, so that neither a crash nor another leader forgets it.
+// Accounts that share an accountSID show the same.
+type RemovalsStatus struct {
+	// numbers is how many distinct numbers count against the limit now: they lost add-ons
+	// in this window, or are about to.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Numbers int32 `json:"numbers,omitempty"`
+
+	// limit is how many distinct numbers may lose add-ons in a window, as of the last write;
+	// 0 also while the budget is off.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Limit int32 `json:"limit,omitempty"`
+
+	// held is how many numbers would lose add-ons and are held.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Held int32 `json:"held,omitempty"`
+
+	// heldSince is when the hold began.
+	// +optional
+	HeldSince *metav1.Time `json:"heldSince,omitempty"`
+
+	// hold names the hold, for the annotation
+	// addons.twilio-operator.dev/approve-removals. It stays the same while the hold lasts.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	Hold string `json:"hold,omitempty"`
+
+	// cause says why removals are held: OverBudget, or CRDDeletion while one of the
+	// operator's CRDs is being deleted.
+	// +optional
+	Cause RemovalsCause `json:"cause,omitempty"`
+
+	// sample names up to five of the objects whose removals are held, as namespace/name.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	// +kubebuilder:validation:items:MaxLength=320
+	Sample []string `json:"sample,omitempty"`
+
+	// approved is the hold that was last approved. Its approval has no further effect.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	Approved string `json:"approved,omitempty"`
+
+	// approvedNumbers are the fingerprints of the numbers that were approved and have not
+	// lost their add-ons yet, eight characters each. They do not count against the limit.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1000000
+	ApprovedNumbers string `json:"approvedNumbers,omitempty"`
+
+	// counted are the numbers that count against the limit, oldest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Counted []CountedNumbers `json:"counted,omitempty"`
+
+	// highWater is the most numbers that the account's objects held in this window; the
+	// percentage is of it.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	HighWater int32 `json:"highWater,omitempty"`
+
+	// highWaterUntil is the time from which highWater counts for one more window.
+	// +optional
+	HighWaterUntil *metav1.Time `json:"highWaterUntil,omitempty"`
 }
 
 // TwilioAccountStatus is what is so.
 type TwilioAccountStatus struct {
-	// conditions are Ready, and while they are so Reconciling and Stalled.
+	// conditions are Ready, and while they are so Reconciling, Stalled and RemovalsHeld.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -142,6 +314,10 @@ type TwilioAccountStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	VerifiedSecret string `json:"verifiedSecret,omitempty"`
+
+	// removals is where the removal budget stands; absent until something was removed.
+	// +optional
+	Removals RemovalsStatus `json:"removals,omitzero"`
 }
 
 // TwilioAccount is one Twilio account and the credential to act on it. It is
@@ -153,6 +329,7 @@ type TwilioAccountStatus struct {
 // +kubebuilder:resource:scope=Cluster,shortName=twacct,categories=twilio
 // +kubebuilder:printcolumn:name="ACCOUNT SID",type=string,JSONPath=`.spec.accountSID`
 // +kubebuilder:printcolumn:name="ASSIGNMENTS",type=integer,JSONPath=`.status.assignments`
+// +kubebuilder:printcolumn:name="HELD",type=integer,JSONPath=`.status.removals.held`,description="numbers whose removals are held"
 // +kubebuilder:printcolumn:name="READY",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="REASON",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`

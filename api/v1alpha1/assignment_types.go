@@ -7,25 +7,33 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PhoneNumberSID names an incoming phone number in Twilio: PN and 32 hexadecimal digits.
+// PhoneNumberSID identifies an incoming phone number in Twilio: PN and 32 hexadecimal
+// digits. Rules in words stand in place of a pattern, so that a refusal says what to do.
 //
-// +kubebuilder:validation:MinLength=34
-// +kubebuilder:validation:MaxLength=34
-// +kubebuilder:validation:Pattern=`^PN[0-9a-fA-F]{32}$`
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=64
+// +kubebuilder:validation:XValidation:rule="!self.startsWith('+')",message="this is a phone number; use its SID, which is PN and 32 hexadecimal digits (console: Phone Numbers, Active numbers)"
+// +kubebuilder:validation:XValidation:rule="self == self.trim()",message="remove the space before or after the SID"
+// +kubebuilder:validation:XValidation:rule="self.startsWith('+') || self != self.trim() || self.matches('^PN[0-9a-fA-F]{32}$')",message="must be the SID of a phone number: PN in capital letters and 32 hexadecimal digits"
 type PhoneNumberSID string
 
-// AddOnSID names an add-on installed in the Twilio account: XE and 32 hexadecimal digits.
+// AddOnSID identifies an add-on that is installed in the Twilio account: XE and 32
+// hexadecimal digits.
 //
-// +kubebuilder:validation:MinLength=34
-// +kubebuilder:validation:MaxLength=34
-// +kubebuilder:validation:Pattern=`^XE[0-9a-fA-F]{32}$`
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=64
+// +kubebuilder:validation:XValidation:rule="!self.startsWith('XB')",message="this is the SID of a listing in the Marketplace catalog; use the XE SID of the installed add-on"
+// +kubebuilder:validation:XValidation:rule="self == self.trim()",message="remove the space before or after the SID"
+// +kubebuilder:validation:XValidation:rule="self.startsWith('XB') || self != self.trim() || self.matches('^XE[0-9a-fA-F]{32}$')",message="must be the SID of an installed add-on: XE in capital letters and 32 hexadecimal digits"
 type AddOnSID string
 
-// AccountSID names a Twilio account or subaccount: AC and 32 hexadecimal digits.
+// AccountSID identifies a Twilio account or subaccount: AC and 32 hexadecimal digits.
 //
-// +kubebuilder:validation:MinLength=34
-// +kubebuilder:validation:MaxLength=34
-// +kubebuilder:validation:Pattern=`^AC[0-9a-fA-F]{32}$`
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=64
+// +kubebuilder:validation:XValidation:rule="!self.startsWith('SK')",message="this is the SID of an API key; use the SID of the account, which is AC and 32 hexadecimal digits"
+// +kubebuilder:validation:XValidation:rule="self == self.trim()",message="remove the space before or after the SID"
+// +kubebuilder:validation:XValidation:rule="self.startsWith('SK') || self != self.trim() || self.matches('^AC[0-9a-fA-F]{32}$')",message="must be the SID of an account: AC in capital letters and 32 hexadecimal digits"
 type AccountSID string
 
 // ManagementPolicy says what the operator may do to the number in Twilio.
@@ -66,22 +74,23 @@ type AccountReference struct {
 	Name string `json:"name,omitempty"`
 }
 
-// PhoneNumberAddOnAssignmentSpec is what is wanted of one phone number.
+// PhoneNumberAddOnAssignmentSpec is the desired state of one phone number.
 type PhoneNumberAddOnAssignmentSpec struct {
 	// phoneNumberSID is the SID of the number in Twilio (PN and 32 hexadecimal
 	// digits), as the console shows it under Phone Numbers > Active numbers.
-	// It cannot be changed: delete this object and create another for another number.
+	// It cannot be changed: create another object for another number.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="phoneNumberSID cannot be changed: create another object for another number"
 	PhoneNumberSID PhoneNumberSID `json:"phoneNumberSID"`
 
-	// addOnSIDs are the SIDs of the installed add-ons (XE and 32 hexadecimal
-	// digits) that the number is to carry. May be empty: with the policy
-	// Authoritative an empty list removes every add-on. The order has no
-	// meaning; at most 50.
+	// addOnSIDs lists the installed add-ons (XE and 32 hexadecimal digits) that the
+	// number carries. It may be empty: under Authoritative, an empty list removes every
+	// add-on. The order has no meaning. At most 50, none of them twice.
+	// The list has one owner: whoever applies it replaces it as a whole.
 	// +required
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:XValidation:rule="self.all(x, self.exists_one(y, x.lowerAscii() == y.lowerAscii()))",message="addOnSIDs names an add-on twice (letter case makes no difference)"
 	AddOnSIDs []AddOnSID `json:"addOnSIDs"`
 
 	// accountRef names the TwilioAccount that owns the number. Default: default.
@@ -90,75 +99,94 @@ type PhoneNumberAddOnAssignmentSpec struct {
 	AccountRef AccountReference `json:"accountRef,omitzero"`
 
 	// managementPolicy says what the operator may do. Authoritative (default): the
-	// number carries exactly addOnSIDs; missing ones are assigned and every other one
-	// is removed. Additive: only add; remove nothing but what this object itself
-	// assigned. Observe: never write to Twilio; status shows what would be done.
+	// number carries exactly addOnSIDs; missing add-ons are assigned and all others are
+	// removed. Additive: assign, and remove only what this object assigned itself.
+	// Observe: never write to Twilio; status shows what Authoritative would do.
 	// +optional
 	// +kubebuilder:default=Authoritative
 	ManagementPolicy ManagementPolicy `json:"managementPolicy,omitempty"`
 
-	// deletionPolicy says what deleting this object does. Delete (default):
-	// the add-ons it manages are unassigned first. Retain: Twilio is left as it is and
-	// not called. It may be set to Retain while the object is being deleted, to let it
-	// go when its credential is lost for good.
+	// deletionPolicy says what deleting this object does in Twilio. Delete (default)
+	// unassigns the add-ons that the object manages. Retain makes no call. Set Retain on
+	// an object that is already being deleted to release it without changing Twilio.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// suspend stops every call to Twilio for this object while true. A suspended object
-	// that is deleted leaves Twilio as it is.
+	// suspend stops every call to Twilio for this object while true. Deleting a suspended
+	// object changes nothing in Twilio.
 	// +optional
 	// +kubebuilder:default=false
 	Suspend bool `json:"suspend,omitempty"`
 }
 
-// AddOnState is where one add-on stands.
+// AddOnState is the state of one add-on on the number.
 //
-// +kubebuilder:validation:Enum=Assigned;Missing;Unassigning;Rejected;Unmanaged
+// +kubebuilder:validation:Enum=Assigned;Missing;Assigning;Unassigning;Rejected;Unmanaged
 type AddOnState string
 
 // The states of an add-on.
 const (
-	// AddOnAssigned: desired and there.
+	// AddOnAssigned: desired and on the number.
 	AddOnAssigned AddOnState = "Assigned"
-	// AddOnMissing: desired and not there (yet).
+	// AddOnMissing: desired and not on the number.
 	AddOnMissing AddOnState = "Missing"
-	// AddOnUnassigning: to be removed, not yet gone.
+	// AddOnAssigning: the operator is about to assign it, or did and does not know the
+	// outcome. This record is written before the call to Twilio.
+	AddOnAssigning AddOnState = "Assigning"
+	// AddOnUnassigning: to be removed, and not gone yet; message says what it waits for.
 	AddOnUnassigning AddOnState = "Unassigning"
 	// AddOnRejected: Twilio refused to assign it; message says why.
 	AddOnRejected AddOnState = "Rejected"
-	// AddOnUnmanaged: there, not desired, left alone by the policy.
+	// AddOnUnmanaged: on the number, not desired, and left alone by the policy.
 	AddOnUnmanaged AddOnState = "Unmanaged"
 )
 
-// AddOnOwnership says how an assigned add-on came to be on the number.
+// AddOnOwnership says how an assigned add-on got onto the number.
 //
-// +kubebuilder:validation:Enum=Created;Adopted
+// +kubebuilder:validation:Enum=Created;Adopted;TakenOver
 type AddOnOwnership string
 
 // The ownerships of an assigned add-on.
 const (
 	// OwnershipCreated: this object assigned it.
 	OwnershipCreated AddOnOwnership = "Created"
-	// OwnershipAdopted: it was there already when this object came to want it.
+	// OwnershipAdopted: it was on the number before this object listed it.
 	OwnershipAdopted AddOnOwnership = "Adopted"
+	// OwnershipTakenOver: another object assigned it, and this object took over the
+	// responsibility to remove it.
+	OwnershipTakenOver AddOnOwnership = "TakenOver"
 )
 
-// AddOnStatus is what is known of one add-on on the number.
+// NumberClaim says whether an object holds the right to change its number.
+//
+// +kubebuilder:validation:Enum=Held;Yielded
+type NumberClaim string
+
+// The claims to a number.
+const (
+	// ClaimHeld: this object owns the number. No other object changes it.
+	ClaimHeld NumberClaim = "Held"
+	// ClaimYielded: this object does not own the number, or gave it up.
+	ClaimYielded NumberClaim = "Yielded"
+)
+
+// AddOnStatus is what the operator knows of one add-on.
 type AddOnStatus struct {
-	// sid is the add-on's SID as the spec or, for one that is not desired, Twilio names it.
+	// sid is the add-on's SID, spelled as in the spec or, for one that is not desired, as
+	// Twilio lists it.
 	// +required
 	SID AddOnSID `json:"sid"`
 
-	// state is where the add-on stands: Assigned, Missing (desired, not there),
-	// Unassigning (to be removed), Rejected (Twilio refused it), Unmanaged (there, not
-	// desired, left alone).
+	// state is Assigned, Missing (desired, not on the number), Assigning (the outcome is
+	// not known yet), Unassigning (to be removed), Rejected (Twilio refused it) or
+	// Unmanaged (on the number, not desired, left alone).
 	// +required
 	State AddOnState `json:"state"`
 
-	// ownership says who assigned it: Created by this object, or Adopted because it
-	// was there before. Under the policy Additive only Created ones are ever removed. One
-	// that is Missing or Rejected is Created once the object has meant to assign it.
+	// ownership says who assigned the add-on: Created (this object), TakenOver (an object
+	// that handed it to this one) or Adopted (it was there before). Under the policy
+	// Additive, an Adopted add-on is never removed.
 	// +optional
 	Ownership AddOnOwnership `json:"ownership,omitempty"`
 
@@ -185,32 +213,38 @@ type AddOnStatus struct {
 	// +optional
 	DateUpdated *metav1.Time `json:"dateUpdated,omitempty"`
 
-	// message says why an add-on was rejected, in Twilio's words.
+	// message says why Twilio rejected the add-on, or what a removal waits for.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 }
 
-// PhoneNumberAddOnAssignmentStatus is what is so.
+// PhoneNumberAddOnAssignmentStatus is the state of the number as last observed.
 type PhoneNumberAddOnAssignmentStatus struct {
-	// conditions are Ready, InSync, and while they are so Reconciling and Stalled.
+	// conditions are Ready and InSync, and, only while True, Reconciling and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the metadata.generation that this status speaks of; -1
-	// until the operator has first reported.
+	// observedGeneration is the metadata.generation that this status describes; -1
+	// before the first report.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// accountSID is the Twilio account that was last acted on.
+	// accountSID is the Twilio account in which the number was last read. It is empty
+	// before the first reading and after the number is confirmed gone.
 	// +optional
 	AccountSID AccountSID `json:"accountSID,omitempty"`
 
-	// phoneNumber is the number itself in E.164 form, read once, for people.
+	// claim is Held while this object owns its number, and Yielded after another object
+	// may own it.
+	// +optional
+	Claim NumberClaim `json:"claim,omitempty"`
+
+	// phoneNumber is the number in E.164 form. It is read once.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	PhoneNumber string `json:"phoneNumber,omitempty"`
@@ -220,6 +254,12 @@ type PhoneNumberAddOnAssignmentStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	Synced string `json:"synced,omitempty"`
 
+	// pending is what would change in Twilio but does not, because of the policy Observe or
+	// because removals are held: add-ons to assign and to remove, for example "+1 -2".
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	Pending string `json:"pending,omitempty"`
+
 	// addOns has an entry for every add-on that is desired or on the number.
 	// +optional
 	// +listType=map
@@ -227,8 +267,8 @@ type PhoneNumberAddOnAssignmentStatus struct {
 	// +kubebuilder:validation:MaxItems=250
 	AddOns []AddOnStatus `json:"addOns,omitempty"`
 
-	// lastHandledReconcileAt echoes the annotation
-	// addons.twilio-operator.dev/reconcile-requested-at once its pass was made.
+	// lastHandledReconcileAt repeats the annotation
+	// addons.twilio-operator.dev/reconcile-requested-at after the requested reconcile.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
@@ -243,6 +283,7 @@ type PhoneNumberAddOnAssignmentStatus struct {
 // +kubebuilder:selectablefield:JSONPath=`.spec.phoneNumberSID`
 // +kubebuilder:printcolumn:name="NUMBER",type=string,JSONPath=`.status.phoneNumber`,description="the phone number"
 // +kubebuilder:printcolumn:name="ADD-ONS",type=string,JSONPath=`.status.synced`,description="assigned/desired add-ons"
+// +kubebuilder:printcolumn:name="PENDING",type=string,JSONPath=`.status.pending`,description="add-ons that would be assigned and removed"
 // +kubebuilder:printcolumn:name="READY",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="REASON",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -256,11 +297,11 @@ type PhoneNumberAddOnAssignment struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec says which add-ons the number is to carry.
+	// spec says which add-ons the number carries.
 	// +required
 	Spec PhoneNumberAddOnAssignmentSpec `json:"spec"`
 
-	// status says what is so in Twilio; the operator writes it.
+	// status is the observed state; only the operator writes it.
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status PhoneNumberAddOnAssignmentStatus `json:"status,omitzero"`

@@ -7,7 +7,7 @@ package v1alpha1
 // Reconciling and Stalled are abnormal-true: present only while they are True,
 // as kstatus expects.
 const (
-	// ConditionReady says whether the object is as its policy wants it.
+	// ConditionReady says whether the number is as the policy wants it.
 	ConditionReady = "Ready"
 	// ConditionInSync says whether Twilio matches the spec, whatever the
 	// policy allowed the operator to do about it.
@@ -18,6 +18,9 @@ const (
 	// ConditionStalled is present while nothing will change unless somebody
 	// acts: on the spec, the account, the Secret, or in Twilio.
 	ConditionStalled = "Stalled"
+	// ConditionRemovalsHeld is present on a TwilioAccount while removals of its objects
+	// are held. Its reason is the cause: OverBudget or CRDDeletion.
+	ConditionRemovalsHeld = "RemovalsHeld"
 )
 
 // Reasons of the Ready condition of a PhoneNumberAddOnAssignment. The
@@ -53,6 +56,9 @@ const (
 	ReasonTwilioUnavailable = "TwilioUnavailable"
 	// ReasonDeletionBlocked: the finalizer cannot do its work without help.
 	ReasonDeletionBlocked = "DeletionBlocked"
+	// ReasonRemovalsHeld: the object would remove add-ons, and its account holds removals
+	// until somebody approves them or takes them back.
+	ReasonRemovalsHeld = "RemovalsHeld"
 )
 
 // Reasons of the InSync condition.
@@ -72,16 +78,35 @@ const (
 	ReasonCredentialsAccepted = "CredentialsAccepted"
 )
 
+// Reasons of the RemovalsHeld condition of a TwilioAccount, and of the events that say
+// how a hold ended.
 const (
-	// FinalizerUnassign guards what an assignment manages in Twilio.
+	// ReasonOverBudget: more numbers would lose add-ons than the removal budget allows.
+	ReasonOverBudget = string(RemovalsOverBudget)
+	// ReasonCRDDeletion: one of the operator's CRDs is being deleted.
+	ReasonCRDDeletion = string(RemovalsCRDDeletion)
+	// ReasonRemovalsApproved: somebody approved the hold.
+	ReasonRemovalsApproved = "RemovalsApproved"
+	// ReasonRemovalsReleased: the hold ended by itself, as nothing waits any more or what
+	// waits is within the limit.
+	ReasonRemovalsReleased = "RemovalsReleased"
+)
+
+const (
+	// FinalizerUnassign keeps an assignment until its add-ons are removed from Twilio.
 	FinalizerUnassign = "addons.twilio-operator.dev/unassign"
-	// FinalizerInUse keeps a TwilioAccount while assignments refer to it.
+	// FinalizerInUse keeps a TwilioAccount, and the Secret with its credential, while
+	// assignments refer to the account.
 	FinalizerInUse = "addons.twilio-operator.dev/in-use"
 	// AnnotationAssigning is written by the operator together with FinalizerUnassign: the
-	// object's UID and the add-ons that it is about to assign, so that they are known for
-	// its own should the operator end before the first status.
+	// object's UID and the add-ons that it is about to assign. It is the record of them
+	// until the first status is written.
 	AnnotationAssigning = "addons.twilio-operator.dev/assigning"
-	// AnnotationReconcileRequestedAt asks for a pass now: any new value does.
-	// status.lastHandledReconcileAt echoes it when the pass was made.
+	// AnnotationReconcileRequestedAt triggers a reconcile when its value changes.
+	// status.lastHandledReconcileAt repeats the value afterwards.
 	AnnotationReconcileRequestedAt = "addons.twilio-operator.dev/reconcile-requested-at"
+	// AnnotationApproveRemovals on a TwilioAccount approves the hold that it names: the
+	// value of status.removals.hold. It releases the removals that wait then, and has no
+	// effect afterwards.
+	AnnotationApproveRemovals = "addons.twilio-operator.dev/approve-removals"
 )

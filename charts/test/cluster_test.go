@@ -45,8 +45,8 @@ type cluster struct {
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	ensure := exec.CommandContext(t.Context(), root+"/hack/controlplane/ensure.sh")
-	ensure.Stderr = os.Stderr
+	ensure := exec.CommandContext(t.Context(), "go", "run", "./hack/dev", "control-plane")
+	ensure.Dir, ensure.Stderr = root, os.Stderr
 	assets, err := ensure.Output()
 	if err != nil {
 		t.Fatalf("getting the control plane: %v", err)

@@ -1,8 +1,8 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager runs the operator: it keeps the add-ons of Twilio phone numbers
-// as PhoneNumberAddOnAssignments say.
+// Command manager runs the operator: it keeps the add-ons of Twilio phone numbers equal to
+// the PhoneNumberAddOnAssignments in the cluster.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/controllers"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
@@ -35,8 +37,8 @@ const name = "twilio-addon-operator"
 // version is set at build time.
 var version = "dev"
 
-// stopWithin is how long a stopping manager lets a pass finish what it has begun in
-// Twilio and record it. The pod's grace period is longer.
+// stopWithin is how long a stopping manager lets a reconcile finish a write that it began
+// in Twilio, and record it. The pod's grace period is longer.
 const stopWithin = 45 * time.Second
 
 func main() {
@@ -46,7 +48,7 @@ func main() {
 	}
 }
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
 	leaderElect         bool
 	metricsAddress      string
@@ -59,29 +61,31 @@ type options struct {
 	allowInsecureTwilio bool
 	zap                 zap.Options
 	leaseDuration       time.Duration
+	version             bool
 }
 
 func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
-		"Elect a leader, so that of several managers only one works.")
+		"Elect a leader, so that only one of several managers is active.")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443",
 		"The address that serves metrics; 0 serves none.")
 	flags.BoolVar(&o.secureMetrics, "metrics-secure", true,
-		"Serve metrics over TLS, and only to those whom the API server authenticates and authorizes.")
+		"Serve metrics over TLS, and only to clients that the API server authenticates and authorizes.")
 	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
-		"A folder with tls.crt and tls.key, the certificate of the metrics; it is read again when it changes. Default: a certificate made at start.")
+		"A folder with tls.crt and tls.key, the certificate for the metrics. It is read again when it changes. Default: a certificate made at start.")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081",
 		"The address that serves /healthz and /readyz.")
 	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0",
-		"The address that serves profiles of the process to whoever reaches it; 0 serves none.")
+		"The address that serves profiles of the process to anybody who reaches it; 0 serves none.")
 	flags.StringVar(&o.operatorNamespace, "operator-namespace", os.Getenv("POD_NAMESPACE"),
 		"The namespace of the credential Secrets and of the leader's lease. Default: $POD_NAMESPACE.")
 	flags.IntVar(&o.workers, "max-concurrent-reconciles", 256,
-		"How many passes may run at once, over all accounts. A pass without a turn among its account's calls holds none, so the sum of maxConcurrentRequests of the accounts that are busy at once is enough.")
+		"How many objects are reconciled at once, over all accounts. One that waits for a permit to call Twilio does not count, so the sum of maxConcurrentRequests of the busy accounts is enough.")
 	flags.BoolVar(&o.allowInsecureTwilio, "allow-insecure-twilio-url", false,
 		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
 	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second,
-		"How long a leader that died holds its lease against a standby.")
+		"How long a standby waits after the leader dies.")
+	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
 	o.zap.BindFlags(flags)
 }
 
@@ -114,6 +118,10 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	if o.version {
+		_, err := fmt.Println(version)
+		return err
+	}
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -121,6 +129,9 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	limitMemory()
 	mgr, err := newManager(&o)
 	if err != nil {
+		return err
+	}
+	if err := checkKinds(mgr); err != nil {
 		return err
 	}
 	if err := addControllers(mgr, &o); err != nil {
@@ -157,7 +168,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	renew, retry := electionTimes(o.leaseDuration)
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(o.operatorNamespace),
+		Cache:                         fleet.CacheOptions(o.operatorNamespace),
 		Client:                        client.Options{FieldOwner: name, FieldValidation: "Strict"},
 		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.probeAddress,
@@ -182,6 +193,19 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
+// checkKinds says how to install the kinds if the cluster lacks them.
+func checkKinds(mgr ctrl.Manager) error {
+	for _, kind := range []string{"PhoneNumberAddOnAssignment", "TwilioAccount"} {
+		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("the cluster does not have the kind %s: install the CRDs first (kubectl apply --server-side -k config/crd, or dist/install.yaml)", kind)
+		} else if err != nil {
+			return fmt.Errorf("looking up the kind %s: %w", kind, err)
+		}
+	}
+	return nil
+}
+
 // electionTimes follow from the lease's duration in the proportions of client-go: a leader
 // that could not renew its lease for two thirds of it stops, after five tries.
 func electionTimes(lease time.Duration) (renewDeadline, retryPeriod time.Duration) {
@@ -190,23 +214,16 @@ func electionTimes(lease time.Duration) (renewDeadline, retryPeriod time.Duratio
 
 func addControllers(mgr ctrl.Manager, o *options) error {
 	twilioMetrics := twilio.NewMetrics(metrics.Registry)
-	connections := controllers.NewConnections(mgr.GetClient(), mgr.GetAPIReader(), controllers.ConnectionOptions{
+	return controllers.Setup(mgr, controllers.Options{
 		Namespace:        o.operatorNamespace,
+		Workers:          o.workers,
 		AllowInsecureURL: o.allowInsecureTwilio,
 		UserAgent:        name + "/" + version,
 		Transport:        twilio.NewTransport(o.workers),
-		Governors:        twilio.NewGovernors(twilioMetrics),
-		Metrics:          twilioMetrics,
+		Limiters:         twilio.NewLimiters(twilioMetrics),
+		TwilioMetrics:    twilioMetrics,
+		Metrics:          controllers.NewMetrics(metrics.Registry, version),
 	})
-	assignments := controllers.NewAssignmentReconciler(mgr.GetClient(), mgr.GetAPIReader(),
-		mgr.GetEventRecorder(name), connections, controllers.NewMetrics(metrics.Registry))
-	if err := assignments.SetupWithManager(mgr, o.workers); err != nil {
-		return fmt.Errorf("setting up the assignment controller: %w", err)
-	}
-	if err := controllers.NewAccountReconciler(assignments).SetupWithManager(mgr); err != nil {
-		return fmt.Errorf("setting up the account controller: %w", err)
-	}
-	return nil
 }
 
 // addChecks adds liveness, which says that the process answers, and readiness, which says

@@ -1,8 +1,8 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command twiliosim serves a simulated Twilio and its admin API over HTTP until it is told to stop.
-// See package internal/twiliosim for what it simulates.
+// Command twiliosim serves a simulated Twilio and its admin API over HTTP. It stops on SIGINT or
+// SIGTERM. Package internal/twiliosim describes what it simulates.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// stopTimeout is how long requests under way may take to end when the simulator is stopped.
+// stopTimeout is how long a stopping simulator waits for open requests.
 const stopTimeout = 5 * time.Second
 
 func main() {
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// config is what the flags say.
+// config holds the values of the flags.
 type config struct {
 	listen, adminListen     string
 	addressesFile, seedFile string
@@ -51,19 +51,19 @@ func parseFlags(args []string, output io.Writer) (config, error) {
 	var c config
 	f := flag.NewFlagSet("twiliosim", flag.ContinueOnError)
 	f.SetOutput(output)
-	f.StringVar(&c.listen, "listen", "127.0.0.1:8081", "address of Twilio's API; port 0 picks a free one")
+	f.StringVar(&c.listen, "listen", "127.0.0.1:8081", "listen address of the Twilio API; port 0 selects a free port")
 	f.StringVar(&c.adminListen, "admin-listen", "127.0.0.1:8082",
-		"address of the admin API, which asks for no credentials; port 0 picks a free one")
+		"listen address of the admin API, which has no authentication; port 0 selects a free port")
 	f.StringVar(&c.addressesFile, "addresses-file", "",
-		`file to write {"api": URL, "admin": URL} to once both listen`)
-	f.StringVar(&c.seedFile, "seed-file", "", "JSON file with the world to start from, as GET /state returns it")
-	f.DurationVar(&c.latency, "latency", 0, "how long each request takes")
-	f.DurationVar(&c.jitter, "latency-jitter", 0, "upper bound of a random addition to the latency")
+		`file that receives {"api": URL, "admin": URL} once both APIs listen`)
+	f.StringVar(&c.seedFile, "seed-file", "", "JSON file with the initial state, in the format of GET /state")
+	f.DurationVar(&c.latency, "latency", 0, "duration of each request")
+	f.DurationVar(&c.jitter, "latency-jitter", 0, "upper limit of a random addition to the latency")
 	f.IntVar(&c.concurrencyLimit, "concurrency-limit", 0,
-		"requests that may be in flight per account; more are answered 429 (0: no limit)")
-	f.Uint64Var(&c.seed, "seed", 1, "seed of everything random")
-	f.IntVar(&c.requestLog, "request-log", 1000, "how many of the latest requests the admin API shows")
-	f.BoolVar(&c.log, "log", false, "write a line for each request to standard error")
+		"requests in flight per account; further requests are answered 429 (0: no limit)")
+	f.Uint64Var(&c.seed, "seed", 1, "seed of the random choices")
+	f.IntVar(&c.requestLog, "request-log", 1000, "number of latest requests that the admin API returns")
+	f.BoolVar(&c.log, "log", false, "write a line per request to standard error")
 	if err := f.Parse(args); err != nil {
 		return config{}, err
 	}
@@ -73,7 +73,7 @@ func parseFlags(args []string, output io.Writer) (config, error) {
 	return c, nil
 }
 
-// run serves until ctx ends. Nothing but its result tells whether it went well.
+// run serves both APIs until ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	c, err := parseFlags(args, stderr)
 	if err != nil {
@@ -121,7 +121,7 @@ func newSim(c config, stderr io.Writer) (*twiliosim.Sim, error) {
 	return sim, sim.Restore(state)
 }
 
-// logRequest writes one line in one write, so that lines of concurrent requests do not mix.
+// logRequest writes its line with a single write, so that lines of concurrent requests do not mix.
 func logRequest(w io.Writer, r twiliosim.Request) {
 	fault := ""
 	if r.Fault != "" {
@@ -131,7 +131,7 @@ func logRequest(w io.Writer, r twiliosim.Request) {
 		r.Method, r.Path, r.User, r.RequestID, fault)
 }
 
-// announce says where the two listen, on one line and in the addresses file.
+// announce writes the two URLs to stdout and to the addresses file.
 func announce(c config, api, admin net.Addr, stdout io.Writer) error {
 	urls := map[string]string{"api": "http://" + api.String(), "admin": "http://" + admin.String()}
 	if c.addressesFile != "" {
@@ -143,7 +143,7 @@ func announce(c config, api, admin net.Addr, stdout io.Writer) error {
 	return err
 }
 
-// writeFile writes v as JSON so that a reader sees the whole file or none.
+// writeFile writes v as JSON. A reader never sees an incomplete file.
 func writeFile(name string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -160,7 +160,7 @@ func writeFile(name string, v any) error {
 	return os.Rename(tmp.Name(), name)
 }
 
-// serve serves each handler on its listener until ctx ends or one of them fails.
+// serve serves each handler on its listener until ctx ends or a listener fails.
 func serve(ctx context.Context, handlers map[net.Listener]http.Handler) error {
 	failed := make(chan error, len(handlers))
 	var servers []*http.Server
@@ -180,7 +180,7 @@ func serve(ctx context.Context, handlers map[net.Listener]http.Handler) error {
 	return err
 }
 
-// stopServer lets requests under way end, and cuts off those that hang.
+// stopServer waits for open requests, but at most stopTimeout.
 func stopServer(server *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()

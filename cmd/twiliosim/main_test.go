@@ -20,7 +20,7 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// output is a buffer that the command writes and the test reads.
+// output is a buffer that is safe for concurrent use by the command and the test.
 type output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -38,7 +38,7 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// start runs the command until the test is over, and returns where it listens and what it says.
+// start runs the command until the test ends. It returns the URLs and the output.
 func start(t *testing.T, args ...string) (api, admin string, stdout, stderr *output, stop func() error) {
 	t.Helper()
 	addresses := filepath.Join(t.TempDir(), "addresses.json")
@@ -59,7 +59,7 @@ func start(t *testing.T, args ...string) (api, admin string, stdout, stderr *out
 		}
 		select {
 		case err := <-result:
-			t.Fatalf("ended early: %v\n%s", err, stderr)
+			t.Fatalf("run ended before it listened: %v\n%s", err, stderr)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -80,7 +80,7 @@ func get(t *testing.T, url, user, password string) int {
 	return res.StatusCode
 }
 
-func TestServesASeededWorldUntilStopped(t *testing.T) {
+func TestRunServesTheSeedFile(t *testing.T) {
 	ac := twiliosim.SID("AC", 1)
 	sim := twiliosim.New(twiliosim.Options{})
 	twiliosim.Must(sim.AddAccount(ac, "authtoken"))
@@ -96,12 +96,12 @@ func TestServesASeededWorldUntilStopped(t *testing.T) {
 
 	path := "/2010-04-01/Accounts/" + ac + ".json"
 	if status := get(t, api+path, ac, "authtoken"); status != http.StatusOK {
-		t.Errorf("the account answers %d", status)
+		t.Errorf("GET of the account: status is %d, want 200", status)
 	}
 	c := twiliosim.NewAdminClient(admin)
 	state, err := c.Snapshot(t.Context())
 	if diff := cmp.Diff(sim.Snapshot(), state); diff != "" || err != nil {
-		t.Errorf("state: %v (-want +got):\n%s", err, diff)
+		t.Errorf("state (error %v; -want +got):\n%s", err, diff)
 	}
 	b, err := c.Behaviour(t.Context())
 	if err != nil || b.Latency != twiliosim.Duration(time.Millisecond) || b.ConcurrencyLimit != 3 {
@@ -114,14 +114,14 @@ func TestServesASeededWorldUntilStopped(t *testing.T) {
 		t.Errorf("log is %q", log)
 	}
 	if err := stop(); err != nil {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("run returned %v after it was stopped", err)
 	}
 	if err := c.Healthy(t.Context()); err == nil {
-		t.Error("still serves after it stopped")
+		t.Error("the admin API still answers after the stop")
 	}
 }
 
-func TestRefusesToStart(t *testing.T) {
+func TestRunReturnsStartErrors(t *testing.T) {
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken.json")
 	if err := os.WriteFile(broken, []byte(`{"accounts":[{"sid":"AC1"}]}`), 0o600); err != nil {
@@ -140,7 +140,7 @@ func TestRefusesToStart(t *testing.T) {
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if err := run(ctx, append(free, args...), new(output), new(output)); err == nil {
-			t.Errorf("%s: started and stopped", name)
+			t.Errorf("%s: run returned no error", name)
 		}
 		cancel()
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
 
-// apiServer asks the API server for what no typed client asks for.
+// apiServer makes requests to the API server that a typed client cannot make.
 type apiServer struct {
 	host string
 	http *http.Client
@@ -53,8 +53,8 @@ func (s *apiServer) open(ctx context.Context, path string) (io.ReadCloser, error
 	return res.Body, nil
 }
 
-// patches is how often objects were patched, status included.
-func (s *apiServer) patches(ctx context.Context) (float64, error) {
+// countPatches returns how often objects were patched, including their status.
+func (s *apiServer) countPatches(ctx context.Context) (float64, error) {
 	body, err := s.get(ctx, "/metrics")
 	if err != nil {
 		return 0, err
@@ -63,21 +63,20 @@ func (s *apiServer) patches(ctx context.Context) (float64, error) {
 		`resource="phonenumberaddonassignments"`, `verb="PATCH"`, `code="200"`), nil
 }
 
-// objects is the path of the objects, as the API server's memory has them: what it has
-// not seen yet is not there.
-func objects(name string) string {
-	return "/apis/" + v1alpha1.GroupVersion.String() + "/namespaces/" + objectsIn + "/phonenumberaddonassignments" + name + "?resourceVersion=0"
+// cachedPath returns the path of the list of objects, or of one object if name is "/NAME".
+// resourceVersion=0 makes the API server answer from its watch cache.
+func cachedPath(name string) string {
+	return "/apis/" + v1alpha1.GroupVersion.String() + "/namespaces/" + namespace + "/phonenumberaddonassignments" + name + "?resourceVersion=0"
 }
 
-// knows says whether an object is in the API server's memory.
-func (s *apiServer) knows(ctx context.Context, name string) bool {
-	_, err := s.get(ctx, objects("/"+name))
+// hasObject reports whether the watch cache of the API server has an object.
+func (s *apiServer) hasObject(ctx context.Context, name string) bool {
+	_, err := s.get(ctx, cachedPath("/"+name))
 	return err == nil
 }
 
-// listAll is how long it takes to read every object once, all in one answer from the API
-// server's memory, and do nothing with them.
-func (s *apiServer) listAll(ctx context.Context, want int) (time.Duration, error) {
+// timeList measures a list of all objects in one answer from the watch cache, without decoding.
+func (s *apiServer) timeList(ctx context.Context, want int) (time.Duration, error) {
 	start := time.Now()
 	n, err := s.countListed(ctx)
 	if err == nil && n != want {
@@ -86,20 +85,21 @@ func (s *apiServer) listAll(ctx context.Context, want int) (time.Duration, error
 	return time.Since(start), err
 }
 
+// countListed counts the objects in a list by a field that each object has once in its spec.
 func (s *apiServer) countListed(ctx context.Context) (int, error) {
-	body, err := s.open(ctx, objects(""))
+	body, err := s.open(ctx, cachedPath(""))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = body.Close() }()
-	each := []byte(`"phoneNumberSID":`)
+	field := []byte(`"phoneNumberSID":`)
 	n, kept, buffer := 0, 0, make([]byte, 1<<20)
 	for {
 		got, err := body.Read(buffer[kept:])
 		seen := buffer[:kept+got]
-		n += bytes.Count(seen, each)
-		// A name that the end of the buffer cuts is counted with what follows.
-		kept = copy(buffer, seen[max(0, len(seen)-len(each)+1):])
+		n += bytes.Count(seen, field)
+		// The end of the buffer may cut the field. Keep it for the next read.
+		kept = copy(buffer, seen[max(0, len(seen)-len(field)+1):])
 		if errors.Is(err, io.EOF) {
 			return n, nil
 		} else if err != nil {

@@ -11,26 +11,25 @@ import (
 	"time"
 )
 
-// A window of one interval that begins in a gap has every object due once, and no
-// object due near its ends.
-func TestGapAfter(t *testing.T) {
+// In one interval that starts in the gap, every object is due once, and none near the edges.
+func TestQuietGapAfter(t *testing.T) {
 	const objects, interval = 200, time.Minute
-	start := gapAfter(time.Now(), objects, interval)
+	start := quietGapAfter(time.Now(), objects, interval)
 	once := 0
 	for i := range objects {
-		uid := uidOf(numbersOf(1) + i)
+		uid := uidOf(firstNumber(1) + i)
 		if dueIn(uid, interval, start, start.Add(interval)) {
 			once++
 		}
 		if dueIn(uid, interval, start.Add(-50*time.Millisecond), start.Add(50*time.Millisecond)) {
-			t.Errorf("object %d is due near the edge of the window", i)
+			t.Errorf("object %d is due within 50ms of the start", i)
 		}
 	}
 	if once != objects {
-		t.Errorf("%d of %d objects are due in the window", once, objects)
+		t.Errorf("%d of %d objects are due in the interval", once, objects)
 	}
 	if wait := time.Until(start); wait <= 0 || wait > interval {
-		t.Errorf("the gap begins in %s, want within %s", wait, interval)
+		t.Errorf("the gap is in %s, want within %s", wait, interval)
 	}
 }
 
@@ -42,34 +41,34 @@ func TestDueIn(t *testing.T) {
 		from, to time.Duration
 		want     bool
 	}{
-		"due within":            {-time.Second, time.Second, true},
-		"due at the end":        {-time.Second, 0, true},
-		"due at the start":      {0, time.Second, false},
-		"over before":           {-2 * time.Second, -time.Second, false},
-		"once in each interval": {time.Second, interval, true},
+		"due in between":       {-time.Second, time.Second, true},
+		"due at the end":       {-time.Second, 0, true},
+		"due at the start":     {0, time.Second, false},
+		"due after the end":    {-2 * time.Second, -time.Second, false},
+		"due in next interval": {time.Second, interval, true},
 	}
 	for name, c := range cases {
 		if got := dueIn(uid, interval, due.Add(c.from), due.Add(c.to)); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}
 }
 
-// What is shown decides whether a goal is met, so that nobody reads 1.10 ≤ 1.10, missed.
+// The rounded value decides. Otherwise the table could say "1.10 ≤ 1.10, missed".
 func TestMet(t *testing.T) {
 	cases := map[string]struct {
 		f    figure
 		want bool
 	}{
-		"equal as shown":         {count("x", 1.004, 1, 2), true},
-		"not equal":              {count("x", 1.006, 1, 2), false},
-		"a count of 0":           {count("x", 0, 0, 0), true},
-		"not a count of 0":       {count("x", 1, 0, 0), false},
-		"at most, as shown":      {ratio("x", 1.104).is("≤", 1.10), true},
-		"more than that":         {ratio("x", 1.106).is("≤", 1.10), false},
-		"at least":               {ratio("x", 0.9).is("≥", 0.9), true},
-		"less than that":         {ratio("x", 0.89).is("≥", 0.9), false},
-		"without a goal, always": {ratio("x", 7), true},
+		"equal when rounded":    {count("x", 1.004, 1, 2), true},
+		"not equal":             {count("x", 1.006, 1, 2), false},
+		"zero":                  {count("x", 0, 0, 0), true},
+		"not zero":              {count("x", 1, 0, 0), false},
+		"at most, when rounded": {ratio("x", 1.104).withGoal("≤", 1.10), true},
+		"more than at most":     {ratio("x", 1.106).withGoal("≤", 1.10), false},
+		"at least":              {ratio("x", 0.9).withGoal("≥", 0.9), true},
+		"less than at least":    {ratio("x", 0.89).withGoal("≥", 0.9), false},
+		"no goal":               {ratio("x", 7), true},
 	}
 	for name, c := range cases {
 		if got := c.f.met(); got != c.want {
@@ -78,14 +77,14 @@ func TestMet(t *testing.T) {
 	}
 }
 
-func TestSeries(t *testing.T) {
+func TestSeriesSum(t *testing.T) {
 	s := parseSeries("# HELP x y\nx{a=\"1\",b=\"2\"} 3\nx{a=\"2\",b=\"2\"} 4\nxy 5\n" +
 		"rest_client_requests_total{code=\"200\",method=\"GET\"} 6\nrest_client_requests_total{code=\"200\",method=\"PATCH\"} 7\n")
 	for _, c := range []struct{ got, want float64 }{
 		{s.sum("x"), 7}, {s.sum("x", `a="1"`), 3}, {s.sum("x", `a="1"`, `b="3"`), 0}, {s.sum("xy"), 5}, {s.writes(), 7},
 	} {
 		if c.got != c.want {
-			t.Errorf("the sum is %v, want %v", c.got, c.want)
+			t.Errorf("got %v, want %v", c.got, c.want)
 		}
 	}
 }
@@ -94,20 +93,20 @@ func TestInParallel(t *testing.T) {
 	var done atomic.Int64
 	err := inParallel(t.Context(), 100, 4, func(int) error { done.Add(1); return nil })
 	if err != nil || done.Load() != 100 {
-		t.Errorf("%d of 100 done (%v)", done.Load(), err)
+		t.Errorf("%d of 100 calls are done (error %v)", done.Load(), err)
 	}
-	failure := errors.New("no")
+	failure := errors.New("failure")
 	if err := inParallel(t.Context(), 100, 4, func(i int) error {
 		if i == 3 {
 			return failure
 		}
 		return nil
 	}); !errors.Is(err, failure) {
-		t.Errorf("the error is %v, want that of the one that failed", err)
+		t.Errorf("error is %v, want %v", err, failure)
 	}
-	ended, cancel := context.WithCancel(t.Context())
+	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := inParallel(ended, 100, 4, func(int) error { return nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("the error is %v, want that of the context", err)
+	if err := inParallel(cancelled, 100, 4, func(int) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want context.Canceled", err)
 	}
 }

@@ -12,119 +12,122 @@ import (
 const (
 	latency = 100 * time.Millisecond
 	limit   = 8
-	// never is a resyncInterval within which no scenario lasts.
-	never = 24 * time.Hour
+	// noResync is a resyncInterval that is longer than any scenario.
+	noResync = 24 * time.Hour
 )
 
-// ideal is how long calls take at best.
-func ideal(calls int, latency time.Duration, limit int) time.Duration {
+// optimum returns the shortest possible duration of calls.
+func optimum(calls int, latency time.Duration, limit int) time.Duration {
 	return time.Duration(calls) * latency / time.Duration(limit)
 }
 
-// converge brings numbers that carry nothing to what is listed.
+// converge creates objects for numbers without add-ons.
 func converge(ctx context.Context, w *world) (outcome, error) {
 	numbers := pick(w.bench, 1000, 60)
-	calls := numbers * (2 + carried) // look up, list, and a POST for each
-	if err := w.ready(ctx, numbers, latency, limit, limit); err != nil {
+	calls := numbers * (2 + addOnsPerNumber) // look up the number, list its add-ons, assign each one
+	if err := w.startVerified(ctx, numbers, latency, limit, limit); err != nil {
 		return outcome{}, err
 	}
-	before, err := w.api.patches(ctx)
+	before, err := w.api.countPatches(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
 	start := time.Now()
-	if err := w.create(ctx, 1, numbers); err != nil {
+	if err := w.createObjects(ctx, 1, numbers); err != nil {
 		return outcome{}, err
 	}
-	if err := w.untilSynced(ctx, numbers); err != nil {
+	if err := w.waitSynced(ctx, numbers); err != nil {
 		return outcome{}, err
 	}
-	wall := time.Since(start)
-	made, err := w.sim.Admin.CallTotals(ctx)
+	duration := time.Since(start)
+	actual, err := w.sim.Admin.CallTotals(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
-	after, err := w.api.patches(ctx)
+	after, err := w.api.countPatches(ctx)
 	return outcome{
-		Title: fmt.Sprintf("%s numbers × %d add-ons from nothing, %s, limit %d", thousands(numbers), carried, latency, limit),
+		Title: fmt.Sprintf("%s new objects × %d add-ons, %s, limit %d", thousands(numbers), addOnsPerNumber, latency, limit),
 		Figures: []figure{
-			ratio("wall ÷ (calls × latency ÷ limit)", wall.Seconds()/ideal(calls, latency, limit).Seconds()).is("≤", 1.10),
-			count("calls ÷ minimum", float64(made.Total.Calls)/float64(calls), 1, 2),
-			count("writes to an object ÷ 2 (finalizer, status)", (after-before)/float64(2*numbers), 1, 2),
+			ratio("duration ÷ (calls × latency ÷ limit)", duration.Seconds()/optimum(calls, latency, limit).Seconds()).withGoal("≤", 1.10),
+			count("calls ÷ minimum", float64(actual.Total.Calls)/float64(calls), 1, 2),
+			count("writes per object ÷ 2 (finalizer, status)", (after-before)/float64(2*numbers), 1, 2),
 		},
 	}, err
 }
 
-// ready has an account with numbers that carry nothing, and a manager that has seen the
-// credential accepted; calls are counted from here.
-func (w *world) ready(ctx context.Context, numbers int, latency time.Duration, ceiling, takes int) error {
+// startVerified seeds an account with numbers without add-ons, and starts a manager that has
+// verified the credentials. maxRequests is the limit that the account's spec sets, and
+// twilioLimit the one that Twilio enforces. It then resets the calls.
+func (w *world) startVerified(ctx context.Context, numbers int, latency time.Duration, maxRequests, twilioLimit int) error {
 	if err := w.seed(ctx, 1, numbers, 0); err != nil {
 		return err
 	}
-	if err := w.applyAccount(ctx, 1, ceiling, never); err != nil {
+	if err := w.applyAccount(ctx, 1, maxRequests, noResync); err != nil {
 		return err
 	}
 	if err := w.start(ctx); err != nil {
 		return err
 	}
-	if err := w.untilVerified(ctx, 1); err != nil {
+	if err := w.waitVerified(ctx, 1); err != nil {
 		return err
 	}
-	if err := w.behave(ctx, latency, takes); err != nil {
+	if err := w.setTwilioLimits(ctx, latency, twilioLimit); err != nil {
 		return err
 	}
 	return w.sim.Admin.ResetCalls(ctx)
 }
 
-func (w *world) untilSynced(ctx context.Context, count int) error {
-	return w.until(ctx, "synced", count, func() (int, error) {
+// waitSynced waits until this many objects are synced.
+func (w *world) waitSynced(ctx context.Context, count int) error {
+	return w.waitCount(ctx, "synced", count, func() (int, error) {
 		_, synced := w.track.counts()
 		return synced, nil
 	})
 }
 
-// storm is a fleet that converges against a Twilio which takes fewer requests at a time
-// than the account's ceiling says.
+// storm creates objects while Twilio accepts fewer concurrent requests than the account's spec
+// allows. The operator must learn the lower limit from the 429 answers.
 func storm(ctx context.Context, w *world) (outcome, error) {
-	const takes, ceiling = 4, 16
+	const twilioLimit, maxRequests = 4, 16
 	numbers := pick(w.bench, 600, 160)
-	settle := 10 * time.Second
-	calls := numbers * (2 + carried)
-	if err := w.ready(ctx, numbers, latency, ceiling, takes); err != nil {
+	learning := 10 * time.Second
+	calls := numbers * (2 + addOnsPerNumber)
+	if err := w.startVerified(ctx, numbers, latency, maxRequests, twilioLimit); err != nil {
 		return outcome{}, err
 	}
 	start := time.Now()
-	if err := w.create(ctx, 1, numbers); err != nil {
+	if err := w.createObjects(ctx, 1, numbers); err != nil {
 		return outcome{}, err
 	}
-	time.Sleep(time.Until(start.Add(settle)))
-	from, begin, err := w.counted(ctx)
+	time.Sleep(time.Until(start.Add(learning)))
+	from, begin, err := w.callCount(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
-	// Until there is not enough left to fill what Twilio takes.
-	err = w.until(ctx, "calls", calls*95/100, func() (int, error) {
-		n, _, err := w.counted(ctx)
+	// The last calls are left out: too few remain to use Twilio's limit.
+	err = w.waitCount(ctx, "calls", calls*95/100, func() (int, error) {
+		n, _, err := w.callCount(ctx)
 		return n.Succeeded, err
 	})
 	if err != nil {
 		return outcome{}, err
 	}
-	to, end, err := w.counted(ctx)
+	to, end, err := w.callCount(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
-	if err := w.untilSynced(ctx, numbers); err != nil {
+	if err := w.waitSynced(ctx, numbers); err != nil {
 		return outcome{}, err
 	}
-	last, _, err := w.counted(ctx)
-	answered, throttled := to.Succeeded-from.Succeeded, to.Throttled-from.Throttled
+	last, _, err := w.callCount(ctx)
+	succeeded, throttled := to.Succeeded-from.Succeeded, to.Throttled-from.Throttled
+	throughput := float64(succeeded) / end.Sub(begin).Seconds()
 	return outcome{
-		Title: fmt.Sprintf("%d × %d from nothing, %s, ceiling %d where Twilio takes %d", numbers, carried, latency, ceiling, takes),
+		Title: fmt.Sprintf("%d new objects × %d add-ons, %s, limit %d in the spec, %d at Twilio", numbers, addOnsPerNumber, latency, maxRequests, twilioLimit),
 		Figures: []figure{
-			figure{Name: "calls answered 429 after the first 10 s", Value: 100 * float64(throttled) / float64(answered+throttled), Decimals: 1, Unit: " %"}.is("≤", 5),
-			ratio("throughput ÷ (4 ÷ latency)", float64(answered)*latency.Seconds()/(takes*end.Sub(begin).Seconds())).is("≥", 0.9),
-			count("calls that succeeded ÷ minimum", float64(last.Succeeded)/float64(calls), 1, 2),
+			figure{Name: "calls answered 429, after the first 10 s", Value: 100 * float64(throttled) / float64(succeeded+throttled), Decimals: 1, Unit: " %"}.withGoal("≤", 5),
+			ratio("throughput ÷ (4 ÷ latency)", throughput*latency.Seconds()/twilioLimit).withGoal("≥", 0.9),
+			count("successful calls ÷ minimum", float64(last.Succeeded)/float64(calls), 1, 2),
 		},
 	}, err
 }

@@ -11,41 +11,40 @@ import (
 	"net/http"
 )
 
-// etcd writes straight into the API server's store, through the JSON gateway of etcd:
-// objects that are there already, synced, are what a scenario starts from and not what
-// it measures, and the API server takes fewer than 200 writes a second on two cores.
+// etcd writes to the store of the API server through etcd's JSON gateway. Presets use it
+// because the API server accepts fewer than 200 writes per second on two cores.
 //
-// Every key is written by itself. Those of one transaction would share a revision, and
-// who begins to watch in the midst of its events misses the rest.
+// Each key is written on its own. The keys of a transaction share a revision, and a watch
+// that starts between their events misses the rest.
 type etcd struct {
 	url  string
 	http *http.Client
 }
 
 func newEtcd(url string) etcd {
-	return etcd{url: url, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight}}}
+	return etcd{url: url, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: etcdConcurrency}}}
 }
 
-// inFlight is how many requests to etcd there are at a time.
-const inFlight = 16
+// etcdConcurrency is how many requests to etcd are in flight at once.
+const etcdConcurrency = 16
 
-// pair is a key and its value; JSON has both in base64, as the gateway wants them.
-type pair struct {
+// keyValue is a key with its value. In JSON both are base64, as the gateway requires.
+type keyValue struct {
 	Key   []byte `json:"key"`
 	Value []byte `json:"value,omitempty"`
 }
 
-func (e etcd) put(ctx context.Context, p pair) error { return e.do(ctx, "/v3/kv/put", p, nil) }
+func (e etcd) put(ctx context.Context, p keyValue) error { return e.do(ctx, "/v3/kv/put", p, nil) }
 
-// found is the answer to a range.
-type found struct {
-	KVs []pair `json:"kvs"`
+// rangeResponse is the answer to a range request.
+type rangeResponse struct {
+	KVs []keyValue `json:"kvs"`
 }
 
-// get reads one value.
+// get returns the value of a key.
 func (e etcd) get(ctx context.Context, key string) ([]byte, error) {
-	var f found
-	if err := e.do(ctx, "/v3/kv/range", pair{Key: []byte(key)}, &f); err != nil {
+	var f rangeResponse
+	if err := e.do(ctx, "/v3/kv/range", keyValue{Key: []byte(key)}, &f); err != nil {
 		return nil, err
 	}
 	if len(f.KVs) != 1 {
@@ -54,17 +53,17 @@ func (e etcd) get(ctx context.Context, key string) ([]byte, error) {
 	return f.KVs[0].Value, nil
 }
 
-// clear removes everything below a prefix, which ends in a slash.
-func (e etcd) clear(ctx context.Context, prefix string) error {
+// deletePrefix removes all keys with a prefix, which must end in a slash.
+func (e etcd) deletePrefix(ctx context.Context, prefix string) error {
 	end := []byte(prefix)
 	end[len(end)-1]++
-	var f found
+	var f rangeResponse
 	err := e.do(ctx, "/v3/kv/range", map[string]any{"key": []byte(prefix), "rangeEnd": end, "keysOnly": true}, &f)
 	if err != nil {
 		return err
 	}
-	return inParallel(ctx, len(f.KVs), inFlight, func(i int) error {
-		return e.do(ctx, "/v3/kv/deleterange", pair{Key: f.KVs[i].Key}, nil)
+	return inParallel(ctx, len(f.KVs), etcdConcurrency, func(i int) error {
+		return e.do(ctx, "/v3/kv/deleterange", keyValue{Key: f.KVs[i].Key}, nil)
 	})
 }
 

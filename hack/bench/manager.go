@@ -16,18 +16,19 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
-// manager is a running manager, with what is needed to look into it.
+// manager is a running manager.
 type manager struct {
 	*testenv.Process
 	metrics, pprof string // addresses
-	began, ready   time.Time
+	// started is before its start, ready when its readiness probe succeeded.
+	started, ready time.Time
 }
 
-// start starts the world's manager. It elects no leader, so that the lease's renewals
-// are not among the writes that are counted, and serves metrics to whom asks, so that
-// answering the bench costs the API server nothing.
+// start starts the manager of the world. Leader election is off, so that lease renewals are not
+// counted as writes. Metrics need no authentication, so that reading them causes no request to
+// the API server.
 func (w *world) start(ctx context.Context) error {
-	m := &manager{began: time.Now()}
+	m := &manager{started: time.Now()}
 	var err error
 	if m.metrics, err = testenv.FreeAddress(ctx); err != nil {
 		return err
@@ -43,13 +44,13 @@ func (w *world) start(ctx context.Context) error {
 	}
 	m.ready = time.Now()
 	w.manager = m
-	return testenv.Wait(ctx, patience, "the manager serves its metrics", func() error {
+	return testenv.Wait(ctx, waitTimeout, "the manager serves its metrics", func() error {
 		_, err := m.scrape(ctx)
 		return err
 	})
 }
 
-// stop ends the world's manager, if one runs.
+// stop stops the manager of the world, if one runs.
 func (w *world) stop() error {
 	if w.manager == nil {
 		return nil
@@ -59,10 +60,10 @@ func (w *world) stop() error {
 	return err
 }
 
-// series are samples of metrics, by name with labels.
+// series maps the name and labels of a metric to its value.
 type series map[string]float64
 
-// sum adds up the series of a metric that have all the labels, given as name="value".
+// sum adds up the series of a metric that have all labels. A label has the form name="value".
 func (s series) sum(metric string, labels ...string) float64 {
 	total := 0.0
 next:
@@ -80,7 +81,7 @@ next:
 	return total
 }
 
-// writes is how often the manager has written to the API server, events included.
+// writes returns how often the manager wrote to the API server, including events.
 func (s series) writes() float64 {
 	total := 0.0
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
@@ -91,8 +92,8 @@ func (s series) writes() float64 {
 
 func (s series) cpuSeconds() float64 { return s.sum("process_cpu_seconds_total") }
 
-// waiting is how many objects wait for their turn with an account.
-func (s series) waiting(account string) int {
+// waitingObjects returns how many objects wait for a call to an account.
+func (s series) waitingObjects(account string) int {
 	return int(s.sum("twilio_addon_operator_twilio_waiting", `account="`+account+`"`))
 }
 
@@ -104,7 +105,7 @@ func (m *manager) scrape(ctx context.Context) (series, error) {
 	return parseSeries(body), nil
 }
 
-// parseSeries reads the text format of Prometheus.
+// parseSeries parses the Prometheus text format.
 func parseSeries(text string) series {
 	found := series{}
 	for line := range strings.Lines(text) {
@@ -120,8 +121,9 @@ func parseSeries(text string) series {
 	return found
 }
 
-// collect runs the garbage collector, twice: what a finalizer held goes in the second.
-func (m *manager) collect(ctx context.Context) error {
+// collectGarbage runs the garbage collector twice. Objects with a finalizer are freed by the
+// second run.
+func (m *manager) collectGarbage(ctx context.Context) error {
 	for range 2 {
 		if _, err := testenv.Get(ctx, "http://"+m.pprof+"/debug/pprof/heap?gc=1"); err != nil {
 			return err
@@ -130,17 +132,17 @@ func (m *manager) collect(ctx context.Context) error {
 	return nil
 }
 
-// keepProfile writes a profile of the manager to a file, if profiles are wanted.
-func (w *world) keepProfile(ctx context.Context, of, file string) error {
+// saveProfile writes a profile of the manager to a file if --profiles is set.
+func (w *world) saveProfile(ctx context.Context, kind, file string) error {
 	if w.profiles == "" {
 		return nil
 	}
-	profile, err := testenv.Get(ctx, "http://"+w.manager.pprof+"/debug/pprof/"+of)
+	profile, err := testenv.Get(ctx, "http://"+w.manager.pprof+"/debug/pprof/"+kind)
 	return errors.Join(err, os.MkdirAll(w.profiles, 0o755), os.WriteFile(filepath.Join(w.profiles, file), []byte(profile), 0o644))
 }
 
-// peak is the most memory that was ever resident, in bytes; 0 where the system does not tell.
-func (m *manager) peak() float64 {
+// peakMemory returns the peak resident memory in bytes, or 0 where the system does not report it.
+func (m *manager) peakMemory() float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.PID()))
 	if err != nil {
 		return 0

@@ -19,27 +19,26 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// carried is how many add-ons each number of a preset carries, as listed.
-const carried = 3
+// addOnsPerNumber is how many add-ons each object lists.
+const addOnsPerNumber = 3
 
 func storeKey(name string) string {
-	return "/registry/" + v1alpha1.GroupVersion.Group + "/phonenumberaddonassignments/" + objectsIn + "/" + name
+	return "/registry/" + v1alpha1.GroupVersion.Group + "/phonenumberaddonassignments/" + namespace + "/" + name
 }
 
-// uidOf is the UID of the preset object for a number: any that is its own.
+// uidOf derives a unique UID for the object of a number.
 func uidOf(number int) types.UID {
-	x := uint64(number) * 0x9e3779b97f4a7c15 // spreads the bits
+	x := uint64(number) * 0x9e3779b97f4a7c15 // distributes the bits
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], x)
 	binary.BigEndian.PutUint64(b[8:], x^uint64(number))
 	return types.UID(fmt.Sprintf("%x-%x-4%x-8%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])[:36])
 }
 
-// preset is an account with numbers in Twilio and synced objects for them in the API
-// server. One object is converged by the operator itself; the others are copies of it,
-// written straight into etcd.
-func (w *world) preset(ctx context.Context, account, count, limit int, resync time.Duration) error {
-	if err := w.seed(ctx, account, count, carried); err != nil {
+// createPreset creates an account, numbers in Twilio and synced objects for them. The operator
+// syncs the first object. The others are copies of it, written straight to etcd.
+func (w *world) createPreset(ctx context.Context, account, count, limit int, resync time.Duration) error {
+	if err := w.seed(ctx, account, count, addOnsPerNumber); err != nil {
 		return err
 	}
 	if err := w.applyAccount(ctx, account, limit, resync); err != nil {
@@ -48,13 +47,13 @@ func (w *world) preset(ctx context.Context, account, count, limit int, resync ti
 	if err := w.start(ctx); err != nil {
 		return err
 	}
-	if err := w.create(ctx, account, 1); err != nil {
+	if err := w.createObjects(ctx, account, 1); err != nil {
 		return err
 	}
-	first := numbersOf(account)
-	waiting, cancel := context.WithTimeout(ctx, patience)
+	first := firstNumber(account)
+	waitCtx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
-	if _, err := w.track.done(waiting, objectName(first), 1); err != nil {
+	if _, err := w.track.waitDone(waitCtx, objectName(first), 1); err != nil {
 		return err
 	}
 	if err := w.stop(); err != nil {
@@ -64,33 +63,33 @@ func (w *world) preset(ctx context.Context, account, count, limit int, resync ti
 	if err != nil {
 		return err
 	}
-	w.say("%d synced objects, written to etcd", count)
-	return w.copies(ctx, model, account, count)
+	w.progress("writing %d synced objects to etcd", count)
+	return w.writeCopies(ctx, model, account, count)
 }
 
-// copies writes an object for each number of the account, the first included.
-func (w *world) copies(ctx context.Context, model []byte, account, count int) error {
-	dates, err := w.dates(ctx, account, 0, count-1)
+// writeCopies writes an object for each number of the account, including the first.
+func (w *world) writeCopies(ctx context.Context, model []byte, account, count int) error {
+	dates, err := w.assignmentDates(ctx, account, 0, count-1)
 	if err != nil {
 		return err
 	}
-	err = inParallel(ctx, count, inFlight, func(i int) error {
-		n := numbersOf(account) + i
+	err = inParallel(ctx, count, etcdConcurrency, func(i int) error {
+		n := firstNumber(account) + i
 		value, err := copyFor(model, n, dates[i])
 		if err != nil {
 			return err
 		}
-		return w.etcd.put(ctx, pair{Key: []byte(storeKey(objectName(n))), Value: value})
+		return w.etcd.put(ctx, keyValue{Key: []byte(storeKey(objectName(n))), Value: value})
 	})
 	if err != nil {
 		return err
 	}
-	// The API server is behind; those written last are seen last.
-	last := min(count, 2*inFlight)
-	return w.until(ctx, "last objects seen by the API server", last, func() (int, error) {
+	// The API server lags behind etcd, and sees the last writes last.
+	last := min(count, 2*etcdConcurrency)
+	return w.waitCount(ctx, "last objects known to the API server", last, func() (int, error) {
 		seen := 0
 		for i := range last {
-			if w.api.knows(ctx, objectName(numbersOf(account)+count-1-i)) {
+			if w.api.hasObject(ctx, objectName(firstNumber(account)+count-1-i)) {
 				seen++
 			}
 		}
@@ -98,24 +97,23 @@ func (w *world) copies(ctx context.Context, model []byte, account, count int) er
 	})
 }
 
-// copyFor is the model as the object for another number.
+// copyFor returns the model changed into the object of another number.
 func copyFor(model []byte, number int, dates []string) ([]byte, error) {
 	var object map[string]any
 	if err := json.Unmarshal(model, &object); err != nil {
 		return nil, err
 	}
-	part := func(of any, name string) map[string]any {
-		m, _ := of.(map[string]any)
-		inner, _ := m[name].(map[string]any)
-		return inner
+	field := func(name string) map[string]any {
+		m, _ := object[name].(map[string]any)
+		return m
 	}
-	metadata, status := part(object, "metadata"), part(object, "status")
+	metadata, status := field("metadata"), field("status")
 	metadata["name"], metadata["uid"] = objectName(number), uidOf(number)
-	part(object, "spec")["phoneNumberSID"] = numberSID(number)
+	field("spec")["phoneNumberSID"] = numberSID(number)
 	status["phoneNumber"] = twiliosim.PhoneNumber(number)
 	recorded, _ := status["addOns"].([]any)
 	if len(recorded) != len(dates) {
-		return nil, fmt.Errorf("the model has %d add-ons in status, Twilio %d", len(recorded), len(dates))
+		return nil, fmt.Errorf("the status of the model has %d add-ons, Twilio has %d", len(recorded), len(dates))
 	}
 	for i, addOn := range recorded {
 		if m, ok := addOn.(map[string]any); ok {
@@ -125,15 +123,15 @@ func copyFor(model []byte, number int, dates []string) ([]byte, error) {
 	return json.Marshal(object)
 }
 
-// dates are when the assignments of numbers from one to another were made, as status
-// has it. Numbers are seeded in order, so what lies between two of the same second is of
-// that second too.
-func (w *world) dates(ctx context.Context, account, from, to int) ([][]string, error) {
-	first, err := w.datesOf(ctx, account, numbersOf(account)+from)
+// assignmentDates returns the dates of the assignments of each number in a range, in the format
+// of the status. Numbers are seeded in order. If the first and last number of a range have the
+// same date, all numbers between them have it too, so that few numbers need to be read.
+func (w *world) assignmentDates(ctx context.Context, account, from, to int) ([][]string, error) {
+	first, err := w.readDates(ctx, account, firstNumber(account)+from)
 	if err != nil || from == to {
 		return [][]string{first}, err
 	}
-	last, err := w.datesOf(ctx, account, numbersOf(account)+to)
+	last, err := w.readDates(ctx, account, firstNumber(account)+to)
 	if err != nil {
 		return nil, err
 	}
@@ -141,15 +139,16 @@ func (w *world) dates(ctx context.Context, account, from, to int) ([][]string, e
 		return slices.Repeat([][]string{first}, to-from+1), nil
 	}
 	middle := (from + to) / 2
-	lower, err := w.dates(ctx, account, from, middle)
+	lower, err := w.assignmentDates(ctx, account, from, middle)
 	if err != nil {
 		return nil, err
 	}
-	upper, err := w.dates(ctx, account, middle+1, to)
+	upper, err := w.assignmentDates(ctx, account, middle+1, to)
 	return append(lower, upper...), err
 }
 
-func (w *world) datesOf(ctx context.Context, account, number int) ([]string, error) {
+// readDates lists the add-ons of a number and returns their dates.
+func (w *world) readDates(ctx context.Context, account, number int) ([]string, error) {
 	url := fmt.Sprintf("%s/2010-04-01/Accounts/%s/IncomingPhoneNumbers/%s/AssignedAddOns.json", w.sim.URL, accountSID(account), numberSID(number))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {

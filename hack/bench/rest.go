@@ -7,104 +7,63 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// phaseOf is where in each interval an object is due, as the operator promises it.
-func phaseOf(uid types.UID, interval time.Duration) time.Duration {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(uid))
-	return time.Duration(h.Sum64() % uint64(interval))
-}
-
-// dueIn says whether an object is due after one time and not after another.
-func dueIn(uid types.UID, interval time.Duration, from, to time.Time) bool {
-	into := time.Duration(from.UnixNano()) % interval
-	wait := phaseOf(uid, interval) - into
-	if wait <= 0 {
-		wait += interval
-	}
-	return !from.Add(wait).After(to)
-}
-
-// gapAfter is the middle of the longest time without an object due that begins within
-// the interval after t: counts that begin and end in it are not a matter of luck.
-func gapAfter(t time.Time, objects int, interval time.Duration) time.Time {
-	phases := make([]time.Duration, 0, objects+1)
-	for i := range objects {
-		phases = append(phases, phaseOf(uidOf(numbersOf(1)+i), interval))
-	}
-	slices.Sort(phases)
-	phases = append(phases, phases[0]+interval)
-	longest, middle := time.Duration(0), time.Duration(0)
-	for i := 1; i < len(phases); i++ {
-		if gap := phases[i] - phases[i-1]; gap > longest {
-			longest, middle = gap, (phases[i]+phases[i-1])/2
-		}
-	}
-	wait := middle - time.Duration(t.UnixNano())%interval
-	for wait <= 0 {
-		wait += interval
-	}
-	return t.Add(wait)
-}
-
-// counted are Twilio's calls so far, and when that was.
-func (w *world) counted(ctx context.Context) (twiliosim.Count, time.Time, error) {
+// callCount returns the number of calls to Twilio so far, and the current time.
+func (w *world) callCount(ctx context.Context) (twiliosim.Count, time.Time, error) {
 	calls, err := w.sim.Admin.CallTotals(ctx)
 	return calls.Total, time.Now(), err
 }
 
-// untilVerified waits until an account's credential was accepted.
-func (w *world) untilVerified(ctx context.Context, account int) error {
-	return w.untilAccount(ctx, account, "accepted", func(status *v1alpha1.TwilioAccountStatus) bool { return status.VerifiedSecret != "" })
+// waitVerified waits until the manager has verified the credentials of an account.
+func (w *world) waitVerified(ctx context.Context, account int) error {
+	return w.waitAccount(ctx, account, "accounts verified", func(status *v1alpha1.TwilioAccountStatus) bool { return status.VerifiedSecret != "" })
 }
 
-// untilAtRest waits until a manager that was started has seen every object once, and has
-// counted them in the status of their account.
-func (w *world) untilAtRest(ctx context.Context, objects int) error {
-	err := w.untilAccount(ctx, 1, "counted", func(status *v1alpha1.TwilioAccountStatus) bool {
+// waitReconciled waits until a new manager has reconciled every object once and has counted the
+// objects in the status of their account.
+func (w *world) waitReconciled(ctx context.Context, objects int) error {
+	err := w.waitAccount(ctx, 1, "accounts that count their objects", func(status *v1alpha1.TwilioAccountStatus) bool {
 		return status.Assignments != nil && int(*status.Assignments) == objects
 	})
 	if err != nil {
 		return err
 	}
-	return w.until(ctx, "first passes", objects, func() (int, error) {
+	return w.waitCount(ctx, "first reconciles", objects, func() (int, error) {
 		s, err := w.manager.scrape(ctx)
 		return int(s.sum("controller_runtime_reconcile_total", `controller="assignment"`)), err
 	})
 }
 
-func (w *world) untilAccount(ctx context.Context, account int, what string, so func(*v1alpha1.TwilioAccountStatus) bool) error {
-	return w.until(ctx, "the account is "+what, 1, func() (int, error) {
+// waitAccount waits until the status of an account meets a condition.
+func (w *world) waitAccount(ctx context.Context, account int, what string, condition func(*v1alpha1.TwilioAccountStatus) bool) error {
+	return w.waitCount(ctx, what, 1, func() (int, error) {
 		var a v1alpha1.TwilioAccount
 		if err := w.env.Client.Get(ctx, client.ObjectKey{Name: accountName(account)}, &a); err != nil {
 			return 0, err
 		}
-		if so(&a.Status) {
+		if condition(&a.Status) {
 			return 1, nil
 		}
 		return 0, nil
 	})
 }
 
-// resting looks at one resync interval of objects that are as they should be. The interval
-// is one that the limit allows: 10,000 listings of 100 ms, 8 at a time, take 125 s.
-func resting(ctx context.Context, w *world) (outcome, error) {
+// atRest measures one resync interval of synced objects. The limit allows the interval: 10,000
+// lists of 100 ms, 8 at a time, take 125 s.
+func atRest(ctx context.Context, w *world) (outcome, error) {
 	objects, interval := pick(w.bench, 10_000, 300), pick(w.bench, 3*time.Minute, 10*time.Second)
-	if err := w.rested(ctx, objects, interval); err != nil {
+	if err := w.startSynced(ctx, objects, interval); err != nil {
 		return outcome{}, err
 	}
-	start := gapAfter(time.Now().Add(time.Second), objects, interval)
-	w.say("one interval of %s begins in %s", interval, time.Until(start).Round(time.Second))
+	start := quietGapAfter(time.Now().Add(time.Second), objects, interval)
+	w.progress("measuring for %s, starting in %s", interval, time.Until(start).Round(time.Second))
 	time.Sleep(time.Until(start))
 	if err := w.sim.Admin.ResetCalls(ctx); err != nil {
 		return outcome{}, err
@@ -125,26 +84,26 @@ func resting(ctx context.Context, w *world) (outcome, error) {
 	lists := calls.Of(twiliosim.OpList, "").Calls
 	once := 0
 	for i := range objects {
-		if calls.Of(twiliosim.OpAny, numberSID(numbersOf(1)+i)).Calls == 1 {
+		if calls.Of(twiliosim.OpAny, numberSID(firstNumber(1)+i)).Calls == 1 {
 			once++
 		}
 	}
-	processor := after.cpuSeconds() - before.cpuSeconds()
+	cpu := after.cpuSeconds() - before.cpuSeconds()
 	return outcome{
-		Title: fmt.Sprintf("%s synced, at rest, one resync interval", thousands(objects)),
+		Title: fmt.Sprintf("%s synced objects, idle, one resync interval", thousands(objects)),
 		Figures: []figure{
 			count("Twilio calls ÷ objects", float64(calls.Total.Calls)/float64(objects), 1, 2),
-			count("numbers read exactly once ÷ objects", float64(once)/float64(objects), 1, 2),
+			count("numbers listed exactly once ÷ objects", float64(once)/float64(objects), 1, 2),
 			count("API server writes", after.writes()-before.writes(), 0, 0),
-			{Name: "processor: milliseconds a check", Value: 1000 * processor / float64(lists), Decimals: 2},
+			{Name: "CPU milliseconds per check", Value: 1000 * cpu / float64(lists), Decimals: 2},
 		},
 	}, nil
 }
 
-// restart starts a manager on objects that another one has left synced.
+// restart starts a manager when another one has left all objects synced.
 func restart(ctx context.Context, w *world) (outcome, error) {
 	objects, window, interval := pick(w.bench, 10_000, 300), pick(w.bench, 30*time.Second, 6*time.Second), time.Hour
-	if err := w.rested(ctx, objects, interval); err != nil {
+	if err := w.startSynced(ctx, objects, interval); err != nil {
 		return outcome{}, err
 	}
 	if err := w.stop(); err != nil {
@@ -166,27 +125,27 @@ func restart(ctx context.Context, w *world) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	beyond := calls.Total.Calls
+	unexpected := calls.Total.Calls
 	for i := range objects {
-		n := numbersOf(1) + i
+		n := firstNumber(1) + i
 		if dueIn(uidOf(n), interval, began, time.Now()) {
-			beyond -= min(1, calls.Of(twiliosim.OpAny, numberSID(n)).Calls)
+			unexpected -= min(1, calls.Of(twiliosim.OpAny, numberSID(n)).Calls)
 		}
 	}
-	first, err := w.editWhileStarting(ctx)
+	edit, err := w.editDuringStart(ctx)
 	return outcome{
-		Title: fmt.Sprintf("restart with %s synced, the first %s", thousands(objects), window),
+		Title: fmt.Sprintf("restart with %s synced objects, first %s", thousands(objects), window),
 		Figures: []figure{
-			count("calls beyond those due by phase", float64(beyond), 0, 0),
+			count("calls for objects that are not due", float64(unexpected), 0, 0),
 			count("API server writes", after.writes(), 0, 0),
-			ratio("an edit made while it starts: done after ready ÷ (3 × latency)", first),
+			ratio("edit made during the start: time from ready to synced ÷ (3 × latency)", edit),
 		},
 	}, err
 }
 
-// editWhileStarting edits a number while no manager runs, starts one, and returns how
-// long after it is ready the edit is done, in units of what its calls take.
-func (w *world) editWhileStarting(ctx context.Context) (float64, error) {
+// editDuringStart edits a number while a manager starts. It returns the time from the manager's
+// readiness until the edit is synced, divided by the time that its calls take.
+func (w *world) editDuringStart(ctx context.Context) (float64, error) {
 	if err := w.stop(); err != nil {
 		return 0, err
 	}
@@ -195,7 +154,7 @@ func (w *world) editWhileStarting(ctx context.Context) (float64, error) {
 	began := time.Now()
 	go func() {
 		var err error
-		took, err = w.swap(ctx, numbersOf(1))
+		took, err = w.swapAddOn(ctx, firstNumber(1))
 		edited <- err
 	}()
 	err := w.start(ctx)
@@ -205,6 +164,7 @@ func (w *world) editWhileStarting(ctx context.Context) (float64, error) {
 	return max(0, done.Sub(ready).Seconds()) / (callsOfAnEdit * latency).Seconds(), err
 }
 
+// readyAt returns when the manager became ready, or now if it did not start.
 func (w *world) readyAt() time.Time {
 	if w.manager == nil {
 		return time.Now()

@@ -17,37 +17,36 @@ import (
 	"text/tabwriter"
 )
 
-// figure is one number that a scenario came to, with its goal. It is a count or a ratio
-// to what latency, calls and limit allow at best, so that it means the same on any machine.
+// figure is a measured value with its goal.
 type figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
-	// Decimals is how many decimals of it mean something.
+	// Decimals is how many decimals are significant.
 	Decimals int `json:"decimals"`
-	// Unit follows the value: "", "%", "KiB", "MB", "× RTT".
+	// Unit follows the value, such as " %", " KiB" or " MB". Ratios and counts have none.
 	Unit string `json:"unit,omitempty"`
-	// Relation is "=", "≤" or "≥" to the goal, "" for a figure without one.
+	// Relation is the required relation to Goal: "=", "≤" or "≥". It is "" without a goal.
 	Relation string  `json:"relation,omitempty"`
 	Goal     float64 `json:"goal,omitempty"`
-	// Count: no clock is in it, so that it must hold on any machine.
+	// Count marks a figure that does not depend on time, so that its goal holds on any machine.
 	Count bool `json:"count,omitempty"`
 }
 
-// is sets the figure's goal.
-func (f figure) is(relation string, goal float64) figure {
+// withGoal returns the figure with a goal.
+func (f figure) withGoal(relation string, goal float64) figure {
 	f.Relation, f.Goal = relation, goal
 	return f
 }
 
-// count is a figure without a clock in it that must be exactly as it should be.
+// count returns a figure that does not depend on time and must equal its goal.
 func count(name string, value, goal float64, decimals int) figure {
 	return figure{Name: name, Value: value, Decimals: decimals, Relation: "=", Goal: goal, Count: true}
 }
 
-// ratio is a figure with two decimals.
+// ratio returns a figure with two decimals.
 func ratio(name string, value float64) figure { return figure{Name: name, Value: value, Decimals: 2} }
 
-// met says whether the figure, as shown, reaches its goal.
+// met reports whether the rounded value meets the goal. A figure without a goal always does.
 func (f figure) met() bool {
 	unit := math.Pow10(f.Decimals)
 	shown := math.Round(f.Value*unit) / unit
@@ -62,17 +61,17 @@ func (f figure) met() bool {
 	return true
 }
 
-func (f figure) number(value float64) string {
+func (f figure) format(value float64) string {
 	return fmt.Sprintf("%.*f%s", f.Decimals, value, f.Unit)
 }
 
-func (f figure) shown() string { return f.number(f.Value) }
+func (f figure) shown() string { return f.format(f.Value) }
 
 func (f figure) goal() string {
 	if f.Relation == "" {
 		return ""
 	}
-	return f.Relation + " " + f.number(f.Goal)
+	return f.Relation + " " + f.format(f.Goal)
 }
 
 func (f figure) mark() string {
@@ -85,24 +84,24 @@ func (f figure) mark() string {
 	return "MISSED"
 }
 
-// outcome is what a scenario came to.
+// outcome is the result of a scenario.
 type outcome struct {
 	Scenario string `json:"scenario"`
-	// Title says what was done, with the sizes of this run.
+	// Title describes the scenario with the sizes of this run.
 	Title   string   `json:"title"`
 	Quick   bool     `json:"quick"`
-	Load    string   `json:"load"` // of the machine, before and after
+	Load    string   `json:"load"` // load average, before and after
 	Figures []figure `json:"figures"`
 	Notes   []string `json:"notes,omitempty"`
 }
 
-// results are those of the latest run of each scenario.
+// results holds the latest outcome of each scenario.
 type results struct {
 	Machine  string    `json:"machine"`
 	Outcomes []outcome `json:"outcomes"`
 }
 
-// loadResults reads the results of earlier runs; none if there is no such file.
+// loadResults reads the results of earlier runs. A missing file is not an error.
 func loadResults(file string) (*results, error) {
 	r := &results{}
 	data, err := os.ReadFile(file)
@@ -116,7 +115,7 @@ func loadResults(file string) (*results, error) {
 	return r, err
 }
 
-// add puts an outcome in the place of the scenario's last one, in the order of scenarios.
+// add replaces the outcome of a scenario. The outcomes stay in the order of scenarios.
 func (r *results) add(o outcome) {
 	var all []outcome
 	for _, s := range scenarios() {
@@ -132,7 +131,7 @@ func (r *results) add(o outcome) {
 	r.Outcomes = all
 }
 
-// save writes the results as JSON, and beside it as a table in Markdown.
+// save writes the results to the JSON file and to a Markdown file beside it.
 func (r *results) save(file string) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -168,7 +167,7 @@ func (r *results) markdown() string {
 	return b.String()
 }
 
-// print writes the table for a terminal.
+// print writes the results as a table for a terminal.
 func (r *results) print(to io.Writer) {
 	fmt.Fprintf(to, "\n%s\n\n", r.Machine)
 	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
@@ -185,7 +184,7 @@ func (r *results) print(to io.Writer) {
 	_ = t.Flush()
 }
 
-// missed lists the figures that do not reach their goals.
+// missed describes the figures that miss their goals.
 func (o outcome) missed(countsOnly bool) []string {
 	var names []string
 	for _, f := range o.Figures {

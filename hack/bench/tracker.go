@@ -18,7 +18,7 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
 
-// tracker watches the objects as anybody would who waits for them.
+// tracker watches the objects like a user who waits for them.
 type tracker struct {
 	mu      sync.Mutex
 	objects map[string]record
@@ -26,16 +26,16 @@ type tracker struct {
 	changed chan struct{} // closed, and replaced, at each change
 }
 
-// record is what was last seen of an object.
+// record is the latest observed state of an object.
 type record struct {
 	generation, observed int64
 	ready                bool
-	at                   time.Time // when it was seen
+	at                   time.Time // of the observation
 }
 
 func (r record) synced() bool { return r.ready && r.observed == r.generation && r.generation > 0 }
 
-// startTracker returns a tracker that knows every object there is; it ends with ctx.
+// startTracker returns a tracker that knows all existing objects. It stops with ctx.
 func startTracker(ctx context.Context, config *rest.Config, cl client.Client) (*tracker, error) {
 	t := &tracker{objects: map[string]record{}, changed: make(chan struct{})}
 	objects, err := cache.New(config, cache.Options{Scheme: cl.Scheme(), DefaultTransform: cache.TransformStripManagedFields()})
@@ -47,21 +47,21 @@ func startTracker(ctx context.Context, config *rest.Config, cl client.Client) (*
 		return nil, err
 	}
 	handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { t.see(o) },
-		UpdateFunc: func(_, o any) { t.see(o) },
-		DeleteFunc: func(o any) { t.gone(o) },
+		AddFunc:    func(o any) { t.onUpdate(o) },
+		UpdateFunc: func(_, o any) { t.onUpdate(o) },
+		DeleteFunc: func(o any) { t.onDelete(o) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	go func() { _ = objects.Start(ctx) }()
 	if !toolscache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
-		return nil, fmt.Errorf("watching the objects: %w", ctx.Err())
+		return nil, fmt.Errorf("watch objects: %w", ctx.Err())
 	}
 	return t, nil
 }
 
-func (t *tracker) see(o any) {
+func (t *tracker) onUpdate(o any) {
 	a, ok := o.(*assignment)
 	if !ok {
 		return
@@ -73,7 +73,7 @@ func (t *tracker) see(o any) {
 	t.set(a.Name, seen, true)
 }
 
-func (t *tracker) gone(o any) {
+func (t *tracker) onDelete(o any) {
 	if unknown, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 		o = unknown.Obj
 	}
@@ -100,16 +100,16 @@ func (t *tracker) set(name string, seen record, exists bool) {
 	t.changed = make(chan struct{})
 }
 
-// counts are how many objects there are, and how many of them are synced.
+// counts returns the number of objects and of synced objects.
 func (t *tracker) counts() (all, synced int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.objects), t.synced
 }
 
-// done waits until status says that a generation of an object is done, and returns
-// when that was seen.
-func (t *tracker) done(ctx context.Context, name string, generation int64) (time.Time, error) {
+// waitDone waits until an object is synced for at least this generation. It returns when that was
+// observed.
+func (t *tracker) waitDone(ctx context.Context, name string, generation int64) (time.Time, error) {
 	for {
 		t.mu.Lock()
 		r, changed := t.objects[name], t.changed
@@ -120,7 +120,7 @@ func (t *tracker) done(ctx context.Context, name string, generation int64) (time
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("%s is at %+v: %w", name, r, ctx.Err())
+			return time.Time{}, fmt.Errorf("%s is not synced, last observed %+v: %w", name, r, ctx.Err())
 		}
 	}
 }

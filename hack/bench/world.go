@@ -22,32 +22,33 @@ type assignment = v1alpha1.PhoneNumberAddOnAssignment
 
 const (
 	authToken = "benchtoken"
-	objectsIn = "default" // their namespace
+	namespace = "default" // of the objects
 
-	// patience bounds a wait for what should come at once.
-	patience = 2 * time.Minute
+	// waitTimeout is how long a wait may take without any progress.
+	waitTimeout = 2 * time.Minute
 
-	// writers is how many requests of the bench's own are in flight at once.
-	writers = 8
+	// writeConcurrency is how many objects the bench writes at once.
+	writeConcurrency = 8
 )
 
-// world is what one scenario runs in: an API server without objects, a simulator and a
-// manager of its own. All accounts have the same numbers of add-ons.
+// world is the environment of one scenario: an API server without objects, a simulator, and
+// a manager once start was called.
 type world struct {
 	*bench
 	sim     *testenv.Simulator
 	track   *tracker
 	manager *manager
-	end     context.CancelFunc
+	// stopTracker ends the watch of the bench.
+	stopTracker context.CancelFunc
 }
 
-// newWorld wipes the API server and starts a simulator.
+// newWorld removes the objects of earlier scenarios and all events, and starts a simulator.
 func (b *bench) newWorld(ctx context.Context) (*world, error) {
-	ctx, end := context.WithCancel(ctx)
-	w := &world{bench: b, end: end}
+	ctx, stopTracker := context.WithCancel(ctx)
+	w := &world{bench: b, stopTracker: stopTracker}
 	err := errors.Join(
-		b.etcd.clear(ctx, "/registry/"+v1alpha1.GroupVersion.Group+"/"),
-		b.etcd.clear(ctx, "/registry/events/"),
+		b.etcd.deletePrefix(ctx, "/registry/"+v1alpha1.GroupVersion.Group+"/"),
+		b.etcd.deletePrefix(ctx, "/registry/events/"),
 	)
 	if err == nil {
 		w.sim, err = b.env.StartSimulator(ctx)
@@ -56,9 +57,9 @@ func (b *bench) newWorld(ctx context.Context) (*world, error) {
 		w.track, err = startTracker(ctx, b.env.Config, b.env.Client)
 	}
 	if err == nil {
-		err = w.until(ctx, "objects are left of the last scenario", 0, func() (int, error) {
+		err = w.waitCount(ctx, "objects left by the previous scenario", 0, func() (int, error) {
 			left, _ := w.track.counts()
-			return -left, nil
+			return -left, nil // waitCount waits for at least 0
 		})
 	}
 	if err != nil {
@@ -67,9 +68,9 @@ func (b *bench) newWorld(ctx context.Context) (*world, error) {
 	return w, nil
 }
 
-// close stops what newWorld and start have started.
+// close stops everything that newWorld and start have started.
 func (w *world) close() error {
-	w.end()
+	w.stopTracker()
 	err := w.stop()
 	if w.sim != nil {
 		err = errors.Join(err, w.sim.Stop())
@@ -77,16 +78,16 @@ func (w *world) close() error {
 	return err
 }
 
-// accountSID is that of the n-th account, counted from 1.
+// accountSID returns the SID of the n-th account, counted from 1.
 func accountSID(n int) string { return twiliosim.SID("AC", n) }
 
-// accountName is the name of its TwilioAccount.
+// accountName returns the name of the n-th TwilioAccount, counted from 1.
 func accountName(n int) string { return fmt.Sprintf("account-%d", n) }
 
-// addOnSID is the i-th add-on of the n-th account, both counted from 1.
+// addOnSID returns the i-th add-on of the n-th account, both counted from 1.
 func addOnSID(n, i int) v1alpha1.AddOnSID { return v1alpha1.AddOnSID(twiliosim.SID("XE", n*100+i)) }
 
-// addOns are the first add-ons of an account.
+// addOns returns the first add-ons of an account.
 func addOns(account, count int) []v1alpha1.AddOnSID {
 	sids := make([]v1alpha1.AddOnSID, 0, count)
 	for i := range count {
@@ -95,24 +96,24 @@ func addOns(account, count int) []v1alpha1.AddOnSID {
 	return sids
 }
 
-// numbersOf is the first number of an account, of a million each.
-func numbersOf(account int) int { return account * 1_000_000 }
+// firstNumber returns the first number of an account. Each account has a range of a million.
+func firstNumber(account int) int { return account * 1_000_000 }
 
 func numberSID(n int) string { return twiliosim.SID("PN", n) }
 
-// seed has Twilio know an account with numbers that carry the first add-ons already.
+// seed adds an account to the simulator, with numbers that have the first add-ons assigned.
 func (w *world) seed(ctx context.Context, account, numbers, assigned int) error {
 	return w.sim.Admin.Seed(ctx, twiliosim.Seed{
 		Account: accountSID(account), AuthToken: authToken,
-		Numbers: numbers, FirstNumber: numbersOf(account),
-		AddOns: installed, FirstAddOn: account*100 + 1, Assigned: assigned,
+		Numbers: numbers, FirstNumber: firstNumber(account),
+		AddOns: addOnsPerAccount, FirstAddOn: account*100 + 1, Assigned: assigned,
 	})
 }
 
-// installed is how many add-ons each account has.
-const installed = 5
+// addOnsPerAccount is how many add-ons are installed on each account.
+const addOnsPerAccount = 5
 
-// applyAccount creates the TwilioAccount, and its Secret.
+// applyAccount creates the TwilioAccount and its Secret.
 func (w *world) applyAccount(ctx context.Context, account, limit int, resync time.Duration) error {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "twilio", Namespace: testenv.Namespace},
@@ -134,36 +135,37 @@ func (w *world) applyAccount(ctx context.Context, account, limit int, resync tim
 	})
 }
 
-// objectName is that of the object for a number.
+// objectName returns the name of the object for a number.
 func objectName(number int) string { return fmt.Sprintf("line-%07d", number) }
 
-// create creates an object for each number of an account through the API.
-func (w *world) create(ctx context.Context, account, count int) error {
-	return inParallel(ctx, count, writers, func(i int) error {
-		n := numbersOf(account) + i
+// createObjects creates an object for each number of an account through the API server.
+func (w *world) createObjects(ctx context.Context, account, count int) error {
+	return inParallel(ctx, count, writeConcurrency, func(i int) error {
+		n := firstNumber(account) + i
 		return w.env.Client.Create(ctx, &assignment{
-			ObjectMeta: metav1.ObjectMeta{Name: objectName(n), Namespace: objectsIn},
+			ObjectMeta: metav1.ObjectMeta{Name: objectName(n), Namespace: namespace},
 			Spec: v1alpha1.PhoneNumberAddOnAssignmentSpec{
 				PhoneNumberSID: v1alpha1.PhoneNumberSID(numberSID(n)),
-				AddOnSIDs:      addOns(account, carried),
+				AddOnSIDs:      addOns(account, addOnsPerNumber),
 				AccountRef:     v1alpha1.AccountReference{Name: accountName(account)},
 			},
 		})
 	})
 }
 
-// behave sets Twilio's latency, and how many requests of an account it takes at once.
-func (w *world) behave(ctx context.Context, latency time.Duration, limit int) error {
+// setTwilioLimits sets the latency of the simulator and its concurrency limit per account.
+func (w *world) setTwilioLimits(ctx context.Context, latency time.Duration, limit int) error {
 	return w.sim.Admin.UpdateBehaviour(ctx, func(b *twiliosim.Behaviour) {
 		b.Latency, b.ConcurrencyLimit = twiliosim.Duration(latency), limit
 	})
 }
 
-// until waits for a number of things, and tells how far it is.
-func (w *world) until(ctx context.Context, what string, want int, have func() (int, error)) error {
-	tick, told := time.NewTicker(20*time.Millisecond), time.Now()
+// waitCount waits until have returns at least want, and prints progress. It fails if the count
+// does not change for waitTimeout.
+func (w *world) waitCount(ctx context.Context, what string, want int, have func() (int, error)) error {
+	tick, printed := time.NewTicker(20*time.Millisecond), time.Now()
 	defer tick.Stop()
-	last, moved := -1, time.Now()
+	last, changed := -1, time.Now()
 	for {
 		n, err := have()
 		switch {
@@ -172,13 +174,13 @@ func (w *world) until(ctx context.Context, what string, want int, have func() (i
 		case n >= want:
 			return nil
 		case n != last:
-			last, moved = n, time.Now()
-		case time.Since(moved) > patience:
-			return fmt.Errorf("%s: %d of %d, and no more for %s", what, n, want, patience)
+			last, changed = n, time.Now()
+		case time.Since(changed) > waitTimeout:
+			return fmt.Errorf("%s: %d of %d, unchanged for %s", what, n, want, waitTimeout)
 		}
-		if time.Since(told) > 10*time.Second {
-			told = time.Now()
-			w.say("%s: %d of %d", what, n, want)
+		if time.Since(printed) > 10*time.Second {
+			printed = time.Now()
+			w.progress("%s: %d of %d", what, n, want)
 		}
 		select {
 		case <-tick.C:
@@ -188,7 +190,8 @@ func (w *world) until(ctx context.Context, what string, want int, have func() (i
 	}
 }
 
-// inParallel calls do for 0 to count-1 from several goroutines, until one fails.
+// inParallel calls do for 0 to count-1 on several goroutines. It stops at the first error and
+// returns it.
 func inParallel(ctx context.Context, count, workers int, do func(i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -1,9 +1,13 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows the operator at work on a real API server and a simulated Twilio,
-// and checks each step of what it shows. With --exit it ends at the end of the story,
-// with 0 only if every step was seen to hold.
+// Command demo walks through the operator's features on a real API server and a simulated
+// Twilio, and verifies each step. "make demo" runs it. Afterwards everything keeps running
+// until Ctrl-C. With --exit it ends after the last step, and its exit code is 0 only if
+// every step succeeded.
+//
+// walkthrough.go has the steps, print.go the output. To add a step, write a method of
+// walkthrough, wait for the state that it shows with an await method, and add it to run.
 package main
 
 import (
@@ -23,7 +27,7 @@ import (
 )
 
 func main() {
-	exit := flag.Bool("exit", false, "End when the story is told.")
+	exit := flag.Bool("exit", false, "Exit after the last step.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *exit)
@@ -50,39 +54,38 @@ func run(ctx context.Context, exit bool) (err error) {
 	}
 	defer func() { _ = sim.Stop() }()
 
-	say("Starting the operator, as its own ServiceAccount under the RBAC of config/rbac …")
+	say("Starting the operator as its own ServiceAccount with the RBAC rules of config/rbac …")
 	manager, err := env.StartManager(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = manager.Stop() }()
 
-	s := newStory(env, sim)
-	if err := s.tell(ctx); err != nil {
-		return fmt.Errorf("%w\nThe manager's log ends:\n%s", err, tail(manager.Log))
+	if err := newWalkthrough(env, sim).run(ctx); err != nil {
+		return fmt.Errorf("%w\nLast lines of the manager's log:\n%s", err, tail(manager.Log))
 	}
 	if exit {
-		say("\nEvery step was seen to hold.")
+		say("\nEvery step succeeded.")
 		return nil
 	}
-	say("\nAll of it still runs. To look around in another terminal:\n")
+	say("\nEverything keeps running. Try this in another terminal:\n")
 	say("  export KUBECONFIG=%s", env.Kubeconfig)
 	say("  kubectl get twilio -A")
 	say("  kubectl explain pnaa.spec")
-	say("  curl %s/journal        # what was changed in Twilio, in order", sim.AdminURL)
-	say("\nTwilio is simulated at %s, the manager's log is %s.\nCtrl-C ends it.", sim.URL, manager.Log)
+	say("  curl %s/journal        # all changes in Twilio, in order", sim.AdminURL)
+	say("\nSimulated Twilio: %s\nManager log: %s\nPress Ctrl-C to stop.", sim.URL, manager.Log)
 	<-ctx.Done()
 	return nil
 }
 
 func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
-// tail is the end of a file.
+// tail returns the end of a file.
 func tail(file string) string {
-	const enough = 4000
+	const size = 4000 // bytes
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()
 	}
-	return string(data[max(0, len(data)-enough):])
+	return string(data[max(0, len(data)-size):])
 }

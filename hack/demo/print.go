@@ -18,9 +18,9 @@ import (
 
 func title(text string)                  { say("\n%s", bold(text)) }
 func command(format string, args ...any) { say("  $ "+format, args...) }
-func holds(text string)                  { say("  ✓ %s", text) }
+func success(text string)                { say("  ✓ %s", text) }
 
-// bold is for terminals only.
+// bold makes text bold if the output is a terminal.
 func bold(text string) string {
 	if info, err := os.Stdout.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 || os.Getenv("NO_COLOR") != "" {
 		return text
@@ -28,7 +28,7 @@ func bold(text string) string {
 	return "\033[1m" + text + "\033[0m"
 }
 
-// printTable prints a list as the API server lays it out for kubectl.
+// printTable prints a list with the columns that the API server returns to kubectl.
 func printTable(ctx context.Context, cfg *rest.Config, path string) error {
 	cl, err := rest.HTTPClientFor(cfg)
 	if err != nil {
@@ -46,7 +46,7 @@ func printTable(ctx context.Context, cfg *rest.Config, path string) error {
 	defer func() { _ = res.Body.Close() }()
 	var table metav1.Table
 	if err := json.NewDecoder(res.Body).Decode(&table); err != nil {
-		return fmt.Errorf("reading the table: %w", err)
+		return fmt.Errorf("decode the table: %w", err)
 	}
 	return writeTable(&table)
 }

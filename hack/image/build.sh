@@ -17,14 +17,14 @@ bin=$1 image=$2 version=$3 platforms=$4 ldflags=$5
 created=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 revision=$(git rev-parse HEAD 2>/dev/null || true)
 
-hack/gobuild.sh "compiling the image builder" hack/image . -o "$bin/image"
+"$bin/dev" build -name "compiling the image builder" -module hack/image -o "$bin/image" .
 
 managers=()
 for platform in ${platforms//,/ }; do
 	manager=dist/image/$platform/manager
 	mkdir -p "$(dirname "$manager")"
-	GOOS=${platform%%/*} GOARCH=${platform##*/} hack/gobuild.sh "compiling the manager for $platform" \
-		. ./cmd/manager -ldflags "$ldflags" -o "$PWD/$manager"
+	GOOS=${platform%%/*} GOARCH=${platform##*/} "$bin/dev" build -name "compiling the manager for $platform" \
+		-ldflags "$ldflags" -o "$PWD/$manager" ./cmd/manager
 	managers+=("--manager=$platform=$manager")
 done
 

@@ -1,9 +1,11 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package openapi checks that the simulated Twilio answers as Twilio's published OpenAPI says.
+// Package openapi tests that the simulator's answers match Twilio's published OpenAPI. It is a
+// module of its own, so that the operator does not depend on the validator.
 //
-// Twilio's files say little: no field is required, no error is described, and some formats
-// contradict Twilio's own examples. So a check against them as they are would pass with almost
-// any answer; the test tightens them first.
+// Twilio's specification is loose: it requires no field, describes no error, and some formats
+// contradict Twilio's own examples. Almost any answer would match. The test therefore tightens the
+// specification first (spec_test.go). It then makes requests and validates both directions
+// (openapi_test.go). To cover another answer, add an exchange to exchanges or refusals.
 package openapi

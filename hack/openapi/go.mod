@@ -1,5 +1,5 @@
-// The check of the simulator against Twilio's published OpenAPI. A module of its own, so that the
-// validator is no dependency of the operator.
+// Tests the simulator against Twilio's published OpenAPI. It is a module of its own, so that the
+// operator does not depend on the validator.
 module github.com/twilio-addon-operator/twilio-addon-operator/hack/openapi
 
 go 1.26.8

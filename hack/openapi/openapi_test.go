@@ -32,32 +32,32 @@ var (
 	api = "/2010-04-01/Accounts/" + ac + "/IncomingPhoneNumbers"
 )
 
-// notSimulated are the operations that the simulator answers 405: the operator never uses them.
+// notSimulated lists operations that the operator never uses. The simulator answers them 405.
 var notSimulated = map[string]bool{
 	"CreateInstalledAddOn":          true,
 	"UpdateInstalledAddOn":          true,
 	"UpdateInstalledAddOnExtension": true,
 }
 
-// exchange is a request and the status it is to be answered with.
+// exchange is a request with its expected status.
 type exchange struct {
 	name, method, path string
 	form               url.Values
 	status             int
-	// change prepares the simulator for this exchange and those after it.
+	// change changes the simulator before this exchange. Later exchanges see the change too.
 	change func(*twiliosim.Sim)
-	// contrary says that the request itself is against the specification.
-	contrary bool
-	token    string
+	// invalid marks a request that violates the specification.
+	invalid bool
+	token   string
 }
 
-// checker sends requests to a simulator and validates both directions.
+// checker sends requests to a simulator and validates requests and answers.
 type checker struct {
 	sim       *twiliosim.Sim
 	server    *httptest.Server
 	routers   []routers.Router
-	succeeded map[string]int // Answers of success by operation id.
-	refused   int
+	succeeded map[string]int // Successful answers by operation ID.
+	failed    int            // Error answers.
 }
 
 func newChecker(t *testing.T) *checker {
@@ -105,7 +105,7 @@ func (c *checker) route(req *http.Request) (route *routers.Route, params map[str
 	return nil, nil, err
 }
 
-// check makes one exchange and validates it.
+// check makes an exchange and validates it.
 func (c *checker) check(t *testing.T, e exchange) {
 	t.Helper()
 	if e.change != nil {
@@ -118,8 +118,8 @@ func (c *checker) check(t *testing.T, e exchange) {
 	}
 	options := &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true}
 	in := &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route, Options: options}
-	if err := openapi3filter.ValidateRequest(t.Context(), in); (err != nil) != e.contrary {
-		t.Errorf("the request is against the specification: %v, want %v (%v)", err != nil, e.contrary, err)
+	if err := openapi3filter.ValidateRequest(t.Context(), in); (err != nil) != e.invalid {
+		t.Errorf("the request violates the specification: %v, want %v (error %v)", err != nil, e.invalid, err)
 	}
 	r := c.send(t, c.request(t, e))
 	if r.status != e.status {
@@ -129,12 +129,12 @@ func (c *checker) check(t *testing.T, e exchange) {
 		RequestValidationInput: in, Status: r.status, Header: r.header, Options: options,
 	}
 	if err := openapi3filter.ValidateResponse(t.Context(), out.SetBodyBytes(r.body)); err != nil {
-		t.Errorf("the answer is against the specification: %v", err)
+		t.Errorf("the answer violates the specification: %v", err)
 	}
 	if r.status < 300 {
 		c.succeeded[route.Operation.OperationID]++
 	} else {
-		c.refused++
+		c.failed++
 	}
 }
 
@@ -161,7 +161,7 @@ func (c *checker) request(t *testing.T, e exchange) *http.Request {
 	return req
 }
 
-// reply is what came back.
+// reply is an answer.
 type reply struct {
 	status int
 	header http.Header
@@ -194,28 +194,28 @@ func fault(status int) func(*twiliosim.Sim) {
 
 func assign(addOn string) url.Values { return url.Values{"InstalledAddOnSid": {addOn}} }
 
-// exchanges are in order: later ones stand on what earlier ones changed.
+// exchanges returns the exchanges in order. Later ones depend on the changes of earlier ones.
 func exchanges() []exchange {
 	assigned, installed := api+"/"+pn+"/AssignedAddOns", "/v1/InstalledAddOns"
 	unknown := twiliosim.SID("XE", 77)
 	all := []exchange{
-		{name: "list of none", path: assigned + ".json", status: 200},
+		{name: "empty list", path: assigned + ".json", status: 200},
 		{name: "create", method: "POST", path: assigned + ".json", form: assign(xe), status: 201},
-		{name: "create again", method: "POST", path: assigned + ".json", form: assign(xe), status: 201},
+		{name: "repeated create", method: "POST", path: assigned + ".json", form: assign(xe), status: 201},
 		{name: "create another", method: "POST", path: assigned + ".json", form: assign(xe2), status: 201},
 		{name: "create unknown", method: "POST", path: assigned + ".json", form: assign(unknown), status: 404},
 		{name: "create unsupported", method: "POST", path: assigned + ".json", form: assign(xe3), status: 400},
-		{name: "create malformed", method: "POST", path: assigned + ".json", form: assign("XE1"), status: 400, contrary: true},
-		{name: "create without parameter", method: "POST", path: assigned + ".json", form: url.Values{}, status: 400, contrary: true},
+		{name: "create malformed", method: "POST", path: assigned + ".json", form: assign("XE1"), status: 400, invalid: true},
+		{name: "create without parameter", method: "POST", path: assigned + ".json", form: url.Values{}, status: 400, invalid: true},
 		{name: "create conflicting", method: "POST", path: assigned + ".json", form: assign(xe), status: 409,
 			change: behave(func(b *twiliosim.Behaviour) { b.DuplicateCreate, b.UnknownAddOn = "409-20409", "400-20422" })},
-		{name: "create unknown, refused", method: "POST", path: assigned + ".json", form: assign(unknown), status: 400},
+		{name: "create unknown, 400", method: "POST", path: assigned + ".json", form: assign(unknown), status: 400},
 		{name: "fetch", path: assigned + "/" + xe + ".json", status: 200},
 		{name: "fetch unknown", path: assigned + "/" + unknown + ".json", status: 404},
 		{name: "list", path: assigned + ".json", status: 200},
 		{name: "list, first page", path: assigned + ".json?PageSize=1", status: 200},
 		{name: "list, last page", path: assigned + ".json?PageSize=1&Page=1&PageToken=PA" + xe, status: 200},
-		{name: "list, page too large", path: assigned + ".json?PageSize=1001", status: 400, contrary: true},
+		{name: "list, page too large", path: assigned + ".json?PageSize=1001", status: 400, invalid: true},
 		{name: "list, bad token", path: assigned + ".json?PageToken=PA1", status: 400},
 		{name: "list of an unknown number", path: api + "/" + twiliosim.SID("PN", 77) + "/AssignedAddOns.json", status: 404},
 		{name: "extensions", path: assigned + "/" + xe + "/Extensions.json", status: 200},
@@ -238,14 +238,14 @@ func exchanges() []exchange {
 			change: behave(func(b *twiliosim.Behaviour) { b.Uninstall = twiliosim.UninstallCascade })},
 		{name: "delete", method: "DELETE", path: assigned + "/" + xe + ".json", status: 204},
 		{name: "delete again", method: "DELETE", path: assigned + "/" + xe + ".json", status: 404},
-		{name: "create with a SID of its own", method: "POST", path: assigned + ".json", form: assign(xe), status: 201,
+		{name: "create with a different SID", method: "POST", path: assigned + ".json", form: assign(xe), status: 201,
 			change: behave(func(b *twiliosim.Behaviour) { b.AssignmentSID = twiliosim.AssignmentSIDDifferent })},
-		{name: "fetch by its own SID", path: assigned + "/" + twiliosim.AssignmentSID(pn, xe) + ".json", status: 200},
+		{name: "fetch by the different SID", path: assigned + "/" + twiliosim.AssignmentSID(pn, xe) + ".json", status: 200},
 	}
 	return append(all, refusals(assigned, installed)...)
 }
 
-// refusals are the answers to credentials, limits and trouble; the last ones release the number.
+// refusals returns exchanges about credentials, limits, a released number and faults.
 func refusals(assigned, installed string) []exchange {
 	all := []exchange{
 		{name: "wrong token", path: assigned + ".json", token: "wrong", status: 401},
@@ -260,10 +260,10 @@ func refusals(assigned, installed string) []exchange {
 		{name: "active again", path: assigned + ".json", status: 200, change: func(s *twiliosim.Sim) {
 			twiliosim.Must(s.SetAccountStatus(ac, twiliosim.AccountActive))
 		}},
-		{name: "within the rate", path: assigned + ".json", status: 200,
+		{name: "below the rate limit", path: assigned + ".json", status: 200,
 			change: behave(func(b *twiliosim.Behaviour) { b.RateLimit, b.RetryAfter = 0.001, twiliosim.RetryAfterSeconds })},
-		{name: "beyond the rate", path: assigned + ".json", status: 429},
-		{name: "beyond the rate, marketplace", path: installed, status: 429},
+		{name: "above the rate limit", path: assigned + ".json", status: 429},
+		{name: "above the rate limit, marketplace", path: installed, status: 429},
 		{name: "release", method: "DELETE", path: api + "/" + pn + ".json", status: 204,
 			change: behave(func(b *twiliosim.Behaviour) { b.RateLimit = 0 })},
 		{name: "release again", method: "DELETE", path: api + "/" + pn + ".json", status: 404},
@@ -275,7 +275,7 @@ func refusals(assigned, installed string) []exchange {
 	return all
 }
 
-func TestSimulatorKeepsToTheSpecification(t *testing.T) {
+func TestSimulatorMatchesTheSpecification(t *testing.T) {
 	c := newChecker(t)
 	for _, e := range exchanges() {
 		t.Run(e.name, func(t *testing.T) { c.check(t, e) })
@@ -286,13 +286,13 @@ func TestSimulatorKeepsToTheSpecification(t *testing.T) {
 	c.checkCoverage(t)
 }
 
-// followExtensions fetches the extensions of a list one by one: their SIDs are the simulator's.
+// followExtensions fetches each extension of a list. Only the answer has their SIDs.
 func (c *checker) followExtensions(t *testing.T, list exchange) {
 	t.Helper()
 	r := c.send(t, c.request(t, list))
 	sids := extensionSIDs(string(r.body))
 	if len(sids) == 0 {
-		t.Fatalf("%s has no extensions: %s", list.name, r.body)
+		t.Fatalf("%s: the list has no extension: %s", list.name, r.body)
 	}
 	base, suffix := strings.CutSuffix(list.path, ".json")
 	for _, sid := range append(sids, twiliosim.SID("XF", 77)) {
@@ -316,8 +316,8 @@ func extensionSIDs(body string) (sids []string) {
 	return sids
 }
 
-// checkCoverage fails for every operation without an answer of success, and for those that are
-// not simulated and do not say so.
+// checkCoverage fails for every operation without a successful answer, unless it is in
+// notSimulated and is answered 405.
 func (c *checker) checkCoverage(t *testing.T) {
 	t.Helper()
 	total := 0
@@ -329,13 +329,13 @@ func (c *checker) checkCoverage(t *testing.T) {
 				case notSimulated[op.OperationID]:
 					c.checkNotAllowed(t, method, path)
 				case c.succeeded[op.OperationID] == 0:
-					t.Errorf("%s (%s %s) was never answered with success", op.OperationID, method, path)
+					t.Errorf("%s (%s %s) was never answered successfully", op.OperationID, method, path)
 				}
 			}
 		}
 	}
-	t.Logf("%d exchanges validated: %d of success over %d operations, %d refusals; %d operations are not simulated",
-		total+c.refused, total, len(c.succeeded), c.refused, len(notSimulated))
+	t.Logf("%d exchanges validated: %d successful ones of %d operations, %d errors; %d operations are not simulated",
+		total+c.failed, total, len(c.succeeded), c.failed, len(notSimulated))
 }
 
 func (c *checker) checkNotAllowed(t *testing.T, method, path string) {
@@ -343,6 +343,6 @@ func (c *checker) checkNotAllowed(t *testing.T, method, path string) {
 	path = strings.NewReplacer("{Sid}", xe, "{InstalledAddOnSid}", xe).Replace(path)
 	r := c.send(t, c.request(t, exchange{method: method, path: path, form: url.Values{}}))
 	if r.status != http.StatusMethodNotAllowed || !strings.Contains(string(r.body), `"code":20004`) {
-		t.Errorf("%s %s: %d %s", method, path, r.status, r.body)
+		t.Errorf("%s %s: got %d %s, want 405 with code 20004", method, path, r.status, r.body)
 	}
 }

@@ -18,16 +18,17 @@ import (
 
 const dirVariable = "TWILIO_OPENAPI_DIR"
 
-// howToGet is what to do when the files are not there.
-const howToGet = dirVariable + ` must name a folder with twilio_api_v2010.json and twilio_marketplace_v1.json
-(or stricter ones named *.strict.json). Twilio publishes them in https://github.com/twilio/twilio-oai:
+// howToGet explains how to get the specification.
+const howToGet = dirVariable + ` must be a folder with twilio_api_v2010.json and twilio_marketplace_v1.json
+(or stricter versions named *.strict.json). Twilio publishes them in https://github.com/twilio/twilio-oai:
 
     git clone --depth 1 https://github.com/twilio/twilio-oai /tmp/twilio-oai
     export ` + dirVariable + `=/tmp/twilio-oai/spec/json`
 
 const rfc2822 = `^(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} \+0000$`
 
-// loadSpec reads one of Twilio's files, keeps the paths that begin with prefix, and tightens it.
+// loadSpec reads a file of Twilio's specification and tightens it. It drops the paths that keep
+// does not select.
 func loadSpec(t *testing.T, name string, keep func(path string) bool) *openapi3.T {
 	t.Helper()
 	dir := os.Getenv(dirVariable)
@@ -56,7 +57,7 @@ func loadSpec(t *testing.T, name string, keep func(path string) bool) *openapi3.
 	return doc
 }
 
-// required are the fields that Twilio's examples always have, by the end of the schema's name.
+// required lists the fields that Twilio's examples always have, by the suffix of the schema name.
 var required = map[string][]string{
 	".incoming_phone_number": {"sid", "account_sid", "phone_number", "friendly_name", "capabilities", "status", "uri"},
 	".incoming_phone_number_assigned_add_on": {"sid", "account_sid", "resource_sid", "friendly_name", "description",
@@ -69,7 +70,7 @@ var required = map[string][]string{
 		"enabled", "url"},
 }
 
-// tighten makes a schema and those beneath it say what Twilio's examples show.
+// tighten adds what Twilio's examples show to a schema and its nested schemas.
 func tighten(s *openapi3.Schema, name string, seen map[*openapi3.Schema]bool) {
 	if s == nil || seen[s] {
 		return
@@ -92,7 +93,7 @@ func tighten(s *openapi3.Schema, name string, seen map[*openapi3.Schema]bool) {
 	}
 }
 
-// loosenEmptySID allows "" for the SIDs that a number may lack: Twilio's own examples have it.
+// loosenEmptySID allows "" for SIDs that a number may not have, as in Twilio's examples.
 func loosenEmptySID(s *openapi3.Schema, schema, field string) {
 	own := field == "sid" || field == "account_sid"
 	if !strings.HasSuffix(schema, ".incoming_phone_number") || own || s.MinLength != 34 {
@@ -101,7 +102,7 @@ func loosenEmptySID(s *openapi3.Schema, schema, field string) {
 	s.MinLength, s.Pattern = 0, "^("+strings.Trim(s.Pattern, "^$")+")?$"
 }
 
-// tightenPath requires every field of a list's envelope, and describes the errors.
+// tightenPath requires every paging field of a list, and adds the error answers.
 func tightenPath(item *openapi3.PathItem) {
 	for _, op := range item.Operations() {
 		for _, ref := range op.Responses.Map() {
@@ -135,7 +136,7 @@ func requireEnvelope(r *openapi3.Response) {
 	tighten(s, "", map[*openapi3.Schema]bool{})
 }
 
-// errorResponse is the error envelope, which the published files leave out.
+// errorResponse describes the body of an error, which the published specification lacks.
 func errorResponse() *openapi3.Response {
 	s := openapi3.NewObjectSchema().
 		WithProperty("code", openapi3.NewIntegerSchema().WithMin(10000).WithMax(99999)).

@@ -22,39 +22,40 @@ import (
 // DefaultBaseURL is Twilio's own address, used where Options name none.
 const DefaultBaseURL = "https://api.twilio.com"
 
+// apiVersion is the first segment of every path.
+const apiVersion = "2010-04-01"
+
 const (
 	defaultCallTimeout = 15 * time.Second
 	defaultUserAgent   = "twilio-addon-operator"
 
-	pageSize = 1000 // Twilio's largest
-	maxPages = 100
-
-	// A 429 was not processed, so the call is tried again at once, while its turn
-	// is still held: at most this often, and not if Twilio asks for a longer wait.
+	// Twilio does not process a call that it answers 429. The client retries it while
+	// it still holds the permit: at most this often, and not if Twilio asks for a
+	// longer wait.
 	maxThrottleRetries = 2
 	maxThrottleWait    = 2 * time.Second
 	throttlePause      = 100 * time.Millisecond
 )
 
-// ErrReadOnly is what a write meets on a client made by ReadOnly.
-var ErrReadOnly = errors.New("this client only reads")
+// ErrReadOnly is the error of a write on a client made by ReadOnly.
+var ErrReadOnly = errors.New("this client is read-only")
 
-// Options say which account a Client speaks for and how.
+// Options configure a Client.
 type Options struct {
 	AccountSID  string
 	BaseURL     string // default DefaultBaseURL
 	Credentials Credentials
-	Governor    *Governor // is told of every outcome; may be nil
-	Metrics     *Metrics  // may be nil
-	// Transport is NewTransport's, shared by all clients of the process. With a
-	// Governor, an account's calls go over connections of its own, made as this
-	// transport says: at most as many to a host as the account's ceiling.
+	Limiter     *Limiter // learns from every outcome; may be nil
+	Metrics     *Metrics // may be nil
+	// Transport carries the requests. With NewTransport's, which all clients of the
+	// process share, and a Limiter, the account has connections of its own: at most as
+	// many to a host as its maximum concurrency.
 	Transport http.RoundTripper
 	UserAgent string // default "twilio-addon-operator"
-	// CallTimeout bounds each HTTP request from dialling to the last byte of the
+	// CallTimeout limits each HTTP request, from dialing to the last byte of the
 	// answer. Default 15 s.
 	CallTimeout time.Duration
-	// AllowInsecure lets plain http go to hosts that are not loopback.
+	// AllowInsecure permits plain http to hosts other than loopback.
 	AllowInsecure bool
 }
 
@@ -66,7 +67,7 @@ type PhoneNumber struct {
 }
 
 // AssignedAddOn is an add-on installation assigned to a phone number. Twilio's
-// configuration object, which may hold secrets, is never read.
+// configuration object may hold secrets and is never read.
 type AssignedAddOn struct {
 	SID          string
 	UniqueName   string
@@ -75,14 +76,14 @@ type AssignedAddOn struct {
 	DateUpdated  time.Time // UTC; zero when Twilio gave none that can be read
 }
 
-// Client speaks for one account. It is safe for concurrent use. It makes one
-// request at a time for a caller; how many callers there may be is the
-// Governor's business.
+// Client calls Twilio for one account. It is safe for concurrent use. It makes one
+// request at a time for a caller; Attempt limits how many callers there are.
 type Client struct {
-	account     string
+	account     string // as it was given: Twilio's paths are case-sensitive
+	label       string // the account's canonical SID, for metrics and connections
 	base        *url.URL
 	credentials Credentials
-	governor    *Governor
+	limiter     *Limiter
 	metrics     *Metrics
 	transport   http.RoundTripper
 	readOnly    bool
@@ -110,9 +111,10 @@ func New(o Options) (*Client, error) {
 	}
 	return &Client{
 		account:     o.AccountSID,
+		label:       canonicalSID(o.AccountSID),
 		base:        base,
 		credentials: o.Credentials,
-		governor:    o.Governor,
+		limiter:     o.Limiter,
 		metrics:     o.Metrics,
 		transport:   o.Transport,
 		userAgent:   oneLine(o.UserAgent) + " twilio-go/" + sdk.LibraryVersion,
@@ -120,13 +122,13 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// Format keeps the credentials out of every verb of fmt.
+// Format keeps the credentials out of the output of fmt, whatever the verb.
 func (c *Client) Format(s fmt.State, _ rune) {
 	_, _ = io.WriteString(s, "Twilio client of "+c.account)
 }
 
 // ReadOnly returns a copy whose transport refuses every request but GET with
-// ErrReadOnly before anything leaves.
+// ErrReadOnly before it sends anything.
 func (c *Client) ReadOnly() *Client {
 	copied := *c
 	copied.readOnly = true
@@ -135,18 +137,26 @@ func (c *Client) ReadOnly() *Client {
 
 // wire is the transport of the next call.
 func (c *Client) wire() http.RoundTripper {
-	transport := c.governor.transport(c.transport)
+	transport := c.transport
+	if shared, ok := transport.(*Transport); ok && c.limiter != nil {
+		transport = shared.of(c.label, c.limiter.Snapshot().MaxConcurrency)
+	}
 	if c.readOnly {
 		return readOnlyTransport{next: transport}
 	}
 	return transport
 }
 
-// Verify asks whether Twilio accepts the credentials for the account. It reads one
-// phone number at most, which any kind of key with access to numbers may.
+// Verify checks that Twilio accepts the credentials for the account. It reads at most
+// one phone number, which any key with access to phone numbers may do. It returns nil
+// only if the answer is proved to be about this account.
 func (c *Client) Verify(ctx context.Context) error {
-	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, _ *call) error {
-		_, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
+	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, over *call) error {
+		wire, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
+		if err != nil {
+			return err
+		}
+		_, err = c.toListedNumbers(wire.IncomingPhoneNumbers, over)
 		return err
 	})
 }
@@ -167,45 +177,41 @@ func (c *Client) GetPhoneNumber(ctx context.Context, pn string) (number PhoneNum
 	return number, err
 }
 
-// ListAssignedAddOns returns all add-ons assigned to the number pn, or an error:
-// never a part of them.
+// ListAssignedAddOns returns all add-ons assigned to the number pn, or an error. It
+// never returns a partial list.
 func (c *Client) ListAssignedAddOns(ctx context.Context, pn string) ([]AssignedAddOn, error) {
 	if err := checkNumber(pn); err != nil {
 		return nil, refused(OpListAssigned, err)
 	}
-	list := newListing()
-	for query := ""; ; {
-		next, err := c.page(ctx, pn, query, list)
-		if err != nil {
-			return nil, err
-		}
-		if next == "" {
-			return list.addOns, nil
-		}
-		query = next
-	}
-}
-
-// page reads one page into list and returns the query of the next, "" after the last.
-func (c *Client) page(ctx context.Context, pn, query string, list *listing) (next string, err error) {
-	err = c.do(ctx, OpListAssigned, pn, func(api *openapi.ApiService, over *call) error {
-		over.query = query
-		wire, err := api.PageIncomingPhoneNumberAssignedAddOn(pn,
-			&openapi.ListIncomingPhoneNumberAssignedAddOnParams{PageSize: new(pageSize)}, "", "")
-		if err != nil {
+	pages, list := newPaging(c.base, assignedPath(c.account, pn), maxPages), newCollection[AssignedAddOn]()
+	err := pages.read(func(query string) (next string, err error) {
+		err = c.do(ctx, OpListAssigned, pn, func(api *openapi.ApiService, over *call) error {
+			over.query = query
+			wire, err := api.PageIncomingPhoneNumberAssignedAddOn(pn,
+				&openapi.ListIncomingPhoneNumberAssignedAddOnParams{PageSize: new(pageSize)}, "", "")
+			if err != nil {
+				return err
+			}
+			for i := range wire.AssignedAddOns {
+				addOn, err := toAssigned(&wire.AssignedAddOns[i], c.account, pn)
+				if err != nil {
+					return err
+				}
+				list.add(addOn.SID, addOn)
+			}
+			next, err = pages.follow(over.page.next)
 			return err
-		}
-		if err := list.add(wire.AssignedAddOns, c.account, pn); err != nil {
-			return err
-		}
-		next, err = list.follow(over.nextPage, c.base, assignedPath(c.account, pn))
-		return err
+		})
+		return next, err
 	})
-	return next, err
+	if err != nil {
+		return nil, err
+	}
+	return list.items, nil
 }
 
 func assignedPath(account, pn string) string {
-	return "/2010-04-01/Accounts/" + account + "/IncomingPhoneNumbers/" + pn + "/AssignedAddOns.json"
+	return accountPath(account) + "/IncomingPhoneNumbers/" + pn + "/AssignedAddOns.json"
 }
 
 // GetAssignedAddOn reads the assignment sid of the number pn.
@@ -219,7 +225,7 @@ func (c *Client) GetAssignedAddOn(ctx context.Context, pn, sid string) (addOn As
 			return err
 		}
 		if !strings.EqualFold(text(wire.Sid), sid) {
-			return answerError("another assignment than the one asked for")
+			return errOtherAssignment
 		}
 		addOn, err = toAssigned(wire, c.account, pn)
 		return err
@@ -228,8 +234,8 @@ func (c *Client) GetAssignedAddOn(ctx context.Context, pn, sid string) (addOn As
 }
 
 // AssignAddOn assigns the installed add-on xe to the number pn, with one POST. The
-// SID of the result is the one Twilio gave the assignment; it may differ from xe.
-// After an error ask OutcomeUnknown, and read before trying again.
+// result has the SID that Twilio gave the assignment, which may differ from xe. If
+// OutcomeUnknown holds for the error, read before retrying.
 func (c *Client) AssignAddOn(ctx context.Context, pn, xe string) (addOn AssignedAddOn, err error) {
 	if err := errors.Join(checkNumber(pn), checkAddOn(xe)); err != nil {
 		return AssignedAddOn{}, refused(OpAssign, err)
@@ -247,7 +253,7 @@ func (c *Client) AssignAddOn(ctx context.Context, pn, xe string) (addOn Assigned
 }
 
 // UnassignAddOn removes the assignment sid from the number pn. It returns nil only
-// for Twilio's 204; an assignment that is not there is IsNotFound.
+// for a 204; IsNotFound holds for the error if there is no such assignment.
 func (c *Client) UnassignAddOn(ctx context.Context, pn, sid string) error {
 	if err := errors.Join(checkNumber(pn), checkAddOn(sid)); err != nil {
 		return refused(OpUnassign, err)
@@ -257,16 +263,16 @@ func (c *Client) UnassignAddOn(ctx context.Context, pn, sid string) error {
 	})
 }
 
-// refused is the error for input that no request was made of.
+// refused is the error for input that no request can be made of.
 func refused(op Operation, err error) error {
 	input, _ := errors.AsType[inputError](err) // of several, the first
 	return &Error{Operation: op, Err: input}
 }
 
-// exchange is a use of the generated code: exactly one call, and the checks of its answer.
+// exchange makes exactly one call through the generated code and checks the answer.
 type exchange func(api *openapi.ApiService, over *call) error
 
-// do runs one exchange about the number pn, and again after a 429 where that makes sense.
+// do runs one exchange about the number pn. It repeats it after a 429 if that may help.
 func (c *Client) do(ctx context.Context, op Operation, pn string, run exchange) error {
 	for attempt := 0; ; attempt++ {
 		err := c.once(ctx, op, pn, run)
@@ -276,7 +282,7 @@ func (c *Client) do(ctx context.Context, op Operation, pn string, run exchange) 
 	}
 }
 
-// once runs one exchange and tells the governor and the metrics how it went.
+// once runs one exchange and reports its outcome to the metrics and the limiter.
 func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange) error {
 	if err := ctx.Err(); err != nil {
 		return &Error{Operation: op, Err: err}
@@ -284,32 +290,32 @@ func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	over := &call{ctx: ctx, client: c, operation: op}
-	ticket, start := c.governor.began(pn), time.Now()
-	// A literal handler: the constructors of twilio-go read the environment.
+	ticket, start := c.limiter.began(pn), time.Now()
+	// Not by a constructor of twilio-go: those read the environment.
 	err := over.finish(run(openapi.NewApiService(&sdk.RequestHandler{Client: over}), over))
-	c.governor.ended(ticket, err)
-	c.metrics.exchanged(c.account, op, err, time.Since(start))
+	c.metrics.exchanged(c.label, op, err, time.Since(start))
+	c.limiter.ended(ticket, err) // last: it may drop the account with its metrics
 	return err
 }
 
-// pause waits before a throttled call is tried again; false means not to.
+// pause waits before a throttled call is retried; false means not to retry.
 func (c *Client) pause(ctx context.Context, attempt int, err error) bool {
 	wait := throttlePause << attempt
-	wait += rand.N(wait) // apart from the others that were throttled with this one
+	wait += rand.N(wait) // calls that were throttled together must not return together
 	if asked, ok := RetryAfter(err); ok {
 		if asked > maxThrottleWait {
 			return false
 		}
 		wait = max(wait, asked)
 	}
-	if c.governor.paused() {
+	if c.limiter.paused() {
 		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return !c.governor.paused()
+		return !c.limiter.paused()
 	case <-ctx.Done():
 		return false
 	}
@@ -324,10 +330,11 @@ func (c *Client) authorize(req *http.Request) {
 	}
 }
 
-// minRedacted keeps a test's password of a letter or two from eating up texts.
+// minRedacted is the shortest password that is redacted: replacing one of a letter or
+// two, as tests have, would make texts unreadable.
 const minRedacted = 6
 
-// redact takes the password out of a text from outside, should one echo it.
+// redact removes the password from a text from outside that may echo it.
 func (c *Client) redact(s string) string {
 	if len(c.credentials.Password) < minRedacted {
 		return s
@@ -337,48 +344,4 @@ func (c *Client) redact(s string) string {
 		base64.StdEncoding.EncodeToString([]byte(pair)), "[redacted]",
 		c.credentials.Password, "[redacted]",
 	).Replace(s)
-}
-
-// listing collects the pages of one list.
-type listing struct {
-	addOns []AssignedAddOn
-	sids   map[string]bool // lower case
-	pages  map[string]bool // by query
-}
-
-func newListing() *listing {
-	return &listing{addOns: []AssignedAddOn{}, sids: map[string]bool{}, pages: map[string]bool{}}
-}
-
-// add appends a page. An item may come twice when the list changes between pages.
-func (l *listing) add(page []openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account, pn string) error {
-	for i := range page {
-		addOn, err := toAssigned(&page[i], account, pn)
-		if err != nil {
-			return err
-		}
-		if key := strings.ToLower(addOn.SID); !l.sids[key] {
-			l.sids[key] = true
-			l.addOns = append(l.addOns, addOn)
-		}
-	}
-	return nil
-}
-
-// follow returns the query of the page that link leads to, "" if there is none.
-func (l *listing) follow(link string, base *url.URL, path string) (string, error) {
-	if link == "" {
-		return "", nil
-	}
-	query, err := nextQuery(link, base, path)
-	switch {
-	case err != nil:
-		return "", err
-	case l.pages[query]:
-		return "", answerError("pages that lead back to one another")
-	case len(l.pages) == maxPages-1:
-		return "", answerError("more than 100 pages")
-	}
-	l.pages[query] = true
-	return query, nil
 }

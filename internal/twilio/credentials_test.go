@@ -27,6 +27,15 @@ func TestParseCredentials(t *testing.T) {
 			Credentials{testAccount, "token"}, ""},
 		{"white space around", map[string]string{KeyAPIKeySID: " " + testKey + "\n", KeyAPIKeySecret: "\ts3 cret\r\n"},
 			Credentials{testKey, "s3 cret"}, ""},
+		{"a parent account's token", map[string]string{KeyAuthToken: "token", KeyAccountSID: " " + otherAccount + "\n"},
+			Credentials{otherAccount, "token"}, ""},
+		{"a token of nobody's", map[string]string{KeyAuthToken: "token", KeyAccountSID: "  "}, Credentials{testAccount, "token"}, ""},
+		{"a token of a key's", map[string]string{KeyAuthToken: "token", KeyAccountSID: testKey}, Credentials{},
+			"the Secret's accountSID must be AC and 32 hexadecimal digits"},
+		{"an API key needs no account", map[string]string{KeyAPIKeySID: testKey, KeyAPIKeySecret: "s3cret", KeyAccountSID: otherAccount},
+			Credentials{testKey, "s3cret"}, ""},
+		{"an account alone", map[string]string{KeyAccountSID: otherAccount}, Credentials{},
+			"the Secret has neither authToken nor apiKeySID with apiKeySecret"},
 		{"nothing", nil, Credentials{}, "the Secret has neither authToken nor apiKeySID with apiKeySecret"},
 		{"nothing but blanks", map[string]string{KeyAuthToken: " \n"}, Credentials{},
 			"the Secret has neither authToken nor apiKeySID with apiKeySecret"},
@@ -35,13 +44,13 @@ func TestParseCredentials(t *testing.T) {
 		{"no secret", map[string]string{KeyAPIKeySID: testKey}, Credentials{}, "the Secret has apiKeySID but no apiKeySecret"},
 		{"no SID", map[string]string{KeyAPIKeySecret: "s3cret"}, Credentials{}, "the Secret has apiKeySecret but no apiKeySID"},
 		{"a SID of another kind", map[string]string{KeyAPIKeySID: testAccount, KeyAPIKeySecret: "s3cret"}, Credentials{},
-			"the Secret's apiKeySID is not SK and 32 hexadecimal digits"},
+			"the Secret's apiKeySID must be SK and 32 hexadecimal digits"},
 		{"a control character", map[string]string{KeyAuthToken: "to\x00ken"}, Credentials{},
-			"the Secret's authToken holds characters that are not printable ASCII"},
+			"the Secret's authToken contains characters that are not printable ASCII"},
 		{"a line break within", map[string]string{KeyAPIKeySID: testKey, KeyAPIKeySecret: "s3\ncret"}, Credentials{},
-			"the Secret's apiKeySecret holds characters that are not printable ASCII"},
+			"the Secret's apiKeySecret contains characters that are not printable ASCII"},
 		{"a byte order mark", map[string]string{KeyAuthToken: "\ufefftoken"}, Credentials{},
-			"the Secret's authToken holds characters that are not printable ASCII"},
+			"the Secret's authToken contains characters that are not printable ASCII"},
 		{"a whole file", map[string]string{KeyAuthToken: strings.Repeat("x", 1025)}, Credentials{},
 			"the Secret's authToken is longer than 1024 bytes"},
 	}
@@ -58,6 +67,17 @@ func TestParseCredentials(t *testing.T) {
 	}
 	if _, err := ParseCredentials("SK1", map[string][]byte{KeyAuthToken: []byte("token")}); err == nil {
 		t.Error("an auth token needs an account SID")
+	}
+}
+
+func TestCredentialsAreDescribed(t *testing.T) {
+	for want, credentials := range map[string]Credentials{
+		"API key " + testKey:                {testKey, testPassword},
+		"the auth token of " + otherAccount: {otherAccount, testPassword},
+	} {
+		if got := credentials.Describe(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

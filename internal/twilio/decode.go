@@ -4,115 +4,210 @@
 package twilio
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/mail"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	openapi "github.com/twilio/twilio-go/rest/api/v2010"
 )
 
-// Bounds, in runes, of what goes on into an object's status.
+// The longest texts, in runes, that go into an object's status.
 const (
 	maxName        = 256
 	maxDescription = 1024
 )
 
-// itemKeys are the fields that are read of a number or an assignment. All others
-// are cut off before the generated code sees them: configuration may hold
-// secrets, and the form of the rest is not ours to insist on.
+// itemKeys are the fields that are read of a number or an assignment. The others are
+// removed before the generated code sees them: configuration may hold secrets, and a
+// change of the rest must not matter.
 var itemKeys = []string{
 	"sid", "account_sid", "resource_sid", "unique_name", "friendly_name",
 	"description", "date_updated", "phone_number",
 }
 
+// The fields of a page besides its list.
+const (
+	keyURI     = "uri"
+	keyNextURI = "next_page_uri"
+	// The Marketplace API has both in an object of their own, under other names.
+	keyMeta    = "meta"
+	keyURL     = "url"
+	keyNextURL = "next_page_url"
+)
+
 type object = map[string]json.RawMessage
 
-func pick(all object, keys ...string) object {
-	picked := make(object, len(keys))
-	for _, key := range keys {
-		if v, ok := all[key]; ok {
-			picked[key] = v
-		}
-	}
-	return picked
-}
-
-// reduceItem cuts a single resource down to itemKeys.
+// reduceItem reduces a single resource to itemKeys.
 func reduceItem(body []byte) ([]byte, error) {
-	var all object
-	if err := json.Unmarshal(body, &all); err != nil || all == nil {
-		return nil, answerError("an answer that is not a JSON object")
+	item, ok := decodeObject(body, itemKeys...)
+	if !ok {
+		return nil, errNotObject
 	}
-	return encode(pick(all, itemKeys...))
+	return encode(item)
 }
 
-// reducePage cuts a page down to its list and returns the link to the next one.
-// The list must be there: an answer without it is not an empty list.
-func reducePage(body []byte, key string) (page []byte, next string, err error) {
-	var all object
-	if err := json.Unmarshal(body, &all); err != nil || all == nil {
-		return nil, "", answerError("an answer that is not a JSON object")
+// reducedPage is a page, reduced to what is used.
+type reducedPage struct {
+	body []byte // an object with the list alone
+	self string // the page's own URI; "" if absent
+	next string // the link to the next page; "" on the last one
+}
+
+// reducePage reduces a page to its list, of at most limit items. An answer without the
+// list is an error, not an empty list.
+func reducePage(body []byte, key string, limit int) (reducedPage, error) {
+	page, ok := decodeObject(body, key, keyURI, keyNextURI, keyMeta)
+	if !ok {
+		return reducedPage{}, errNotObject
 	}
-	var items []object
-	if err := json.Unmarshal(all[key], &items); err != nil || items == nil {
-		return nil, "", answerError("an answer without the list " + key)
+	if err := flattenMeta(page); err != nil {
+		return reducedPage{}, err
 	}
-	for i := range items {
-		items[i] = pick(items[i], itemKeys...)
+	items, err := decodeItems(page[key], key, limit)
+	if err != nil {
+		return reducedPage{}, err
 	}
-	if link, ok := all["next_page_uri"]; ok {
-		if err := json.Unmarshal(link, &next); err != nil {
-			return nil, "", answerError("a next_page_uri that is not a string")
+	self, selfErr := decodeText(page, keyURI)
+	next, nextErr := decodeText(page, keyNextURI)
+	list, listErr := encode(map[string][]object{key: items})
+	return reducedPage{body: list, self: self, next: next}, errors.Join(selfErr, nextErr, listErr)
+}
+
+// flattenMeta puts the links of a page of the Marketplace API where other pages have them.
+func flattenMeta(page object) error {
+	meta, ok := page[keyMeta]
+	if !ok {
+		return nil
+	}
+	links, ok := decodeObject(meta, keyURL, keyNextURL)
+	if !ok {
+		return answerError("a meta that is not a JSON object")
+	}
+	for from, to := range map[string]string{keyURL: keyURI, keyNextURL: keyNextURI} {
+		if link, ok := links[from]; ok {
+			page[to] = link
 		}
 	}
-	page, err = encode(map[string][]object{key: items})
-	return page, next, err
+	return nil
+}
+
+// decodeObject returns the given fields of a JSON object; false if body is anything
+// else. The other fields take no memory, however many there are.
+func decodeObject(body []byte, keys ...string) (object, bool) {
+	if !json.Valid(body) {
+		return nil, false
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return nil, false
+	}
+	fields := make(object, len(keys))
+	var value json.RawMessage
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil || decoder.Decode(&value) != nil {
+			return nil, false
+		}
+		if key, ok := name.(string); ok && slices.Contains(keys, key) {
+			fields[key] = slices.Clone(value)
+		}
+	}
+	return fields, true
+}
+
+// decodeItems returns the items of a list, reduced to itemKeys.
+func decodeItems(list json.RawMessage, key string, limit int) ([]object, error) {
+	decoder := json.NewDecoder(bytes.NewReader(list))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
+		return nil, errNoList(key)
+	}
+	items := []object{}
+	var value json.RawMessage
+	for decoder.More() {
+		if len(items) == limit {
+			return nil, errTooManyItems
+		}
+		if err := decoder.Decode(&value); err != nil {
+			return nil, errNotObject
+		}
+		item, ok := decodeObject(value, itemKeys...)
+		if !ok {
+			return nil, errItemNotObject
+		}
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+// decodeText returns a field that is a string, null or absent.
+func decodeText(fields object, key string) (value string, err error) {
+	if raw, ok := fields[key]; ok && json.Unmarshal(raw, &value) != nil {
+		return "", errNotString(key)
+	}
+	return value, nil
 }
 
 func encode(v any) ([]byte, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		return nil, answerError("an answer that is not valid JSON")
+		return nil, errBadJSON
 	}
 	return body, nil
 }
 
-// nextQuery returns the query of a paging link, after checking that the link
-// leads to the same resource: host, path and credentials stay the client's own.
+// nextQuery returns the query of a paging link. It checks that the link leads to the
+// same resource; host, path and credentials remain the client's own.
 func nextQuery(link string, base *url.URL, path string) (string, error) {
 	u, err := url.Parse(link)
 	if err != nil || u.Opaque != "" || u.User != nil || u.Fragment != "" || u.RawPath != "" {
-		return "", answerError("a next_page_uri that cannot be followed")
+		return "", errNextUnusable
 	}
 	if (u.Scheme != "" || u.Host != "") && !sameOrigin(u, base) {
-		return "", answerError("a next_page_uri that leads to another host")
+		return "", errNextHost
 	}
-	if !strings.EqualFold(u.Path, path) && !strings.EqualFold(u.Path, base.Path+path) {
-		return "", answerError("a next_page_uri that leads to another resource")
+	if !isPath(u, base, path) {
+		return "", errNextResource
 	}
 	if _, err := url.ParseQuery(u.RawQuery); err != nil || u.RawQuery == "" {
-		return "", answerError("a next_page_uri without a page")
+		return "", errNextNoPage
 	}
 	return u.RawQuery, nil
+}
+
+// isPath reports whether u has the path, at Twilio's own address or at the base URL.
+func isPath(u, base *url.URL, path string) bool {
+	return strings.EqualFold(u.Path, path) || strings.EqualFold(u.Path, base.Path+path)
+}
+
+// checkSelf checks that a page's own URI is that of the list at path. A server that is
+// not Twilio's cannot know it: it contains the account SID.
+func checkSelf(self string, base *url.URL, path string) error {
+	u, err := url.Parse(self)
+	if err != nil || self == "" || u.Opaque != "" || !isPath(u, base, path) {
+		return errNotThisAccount
+	}
+	return nil
 }
 
 func sameOrigin(a, b *url.URL) bool {
 	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Host, b.Host)
 }
 
-// toAssigned checks that wire is an assignment of the number pn of the account and
-// returns it as ours.
+// toAssigned checks that wire is an assignment of the account's number pn and converts
+// it.
 func toAssigned(wire *openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account, pn string) (AssignedAddOn, error) {
 	switch {
 	case !addOnSIDPattern.MatchString(text(wire.Sid)):
-		return AssignedAddOn{}, answerError("an assignment without a SID")
+		return AssignedAddOn{}, errAssignmentNoSID
 	case !strings.EqualFold(text(wire.ResourceSid), pn):
-		return AssignedAddOn{}, answerError("an assignment of another phone number")
+		return AssignedAddOn{}, errAssignmentNumber
 	case text(wire.AccountSid) != "" && !strings.EqualFold(text(wire.AccountSid), account):
-		return AssignedAddOn{}, answerError("an assignment of another account")
+		return AssignedAddOn{}, errAssignmentAccount
 	}
 	return AssignedAddOn{
 		SID:          *wire.Sid,
@@ -123,13 +218,25 @@ func toAssigned(wire *openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account,
 	}, nil
 }
 
-// toPhoneNumber checks that wire is the number pn of the account.
+// toListedNumber checks that wire says that it is one of the account's numbers, and
+// converts it.
+func toListedNumber(wire *openapi.ApiV2010IncomingPhoneNumber, account string) (PhoneNumber, error) {
+	switch {
+	case !numberSIDPattern.MatchString(text(wire.Sid)):
+		return PhoneNumber{}, errNumberNoSID
+	case !strings.EqualFold(text(wire.AccountSid), account):
+		return PhoneNumber{}, errNumberAccount
+	}
+	return toPhoneNumber(wire, account, *wire.Sid)
+}
+
+// toPhoneNumber checks that wire is the account's number pn, and converts it.
 func toPhoneNumber(wire *openapi.ApiV2010IncomingPhoneNumber, account, pn string) (PhoneNumber, error) {
 	switch {
 	case !strings.EqualFold(text(wire.Sid), pn):
-		return PhoneNumber{}, answerError("another phone number than the one asked for")
+		return PhoneNumber{}, errOtherNumber
 	case text(wire.AccountSid) != "" && !strings.EqualFold(text(wire.AccountSid), account):
-		return PhoneNumber{}, answerError("a phone number of another account")
+		return PhoneNumber{}, errNumberAccount
 	}
 	return PhoneNumber{
 		SID:          *wire.Sid,
@@ -145,8 +252,8 @@ func text(s *string) string {
 	return *s
 }
 
-// parseDate reads an RFC 2822 date, or RFC 3339 as Twilio's newer services write.
-// A date is for people to read: one that cannot be read is left out.
+// parseDate reads a date in the form of RFC 2822, or of RFC 3339, which Twilio's newer
+// services use. Dates are for information only: one that cannot be read is left out.
 func parseDate(s string) time.Time {
 	t, err := mail.ParseDate(s)
 	if err != nil {
@@ -158,10 +265,9 @@ func parseDate(s string) time.Time {
 	return t.UTC()
 }
 
-// checkAccount is New's check of the account SID.
 func checkAccount(sid string) error {
 	if !accountSIDPattern.MatchString(sid) {
-		return errors.New("the account SID is not AC and 32 hexadecimal digits")
+		return errors.New("the account SID must be AC and 32 hexadecimal digits")
 	}
 	return nil
 }

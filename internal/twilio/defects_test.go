@@ -147,7 +147,7 @@ func TestDefect02OversizedAnswerIsCutOff(t *testing.T) {
 		written <- total
 	})
 	_, err := client.AssignAddOn(t.Context(), testNumber, testAddOn)
-	if got, want := Explain(err), "assigning the add-on: HTTP 200: an answer larger than 8 MiB"; got != want {
+	if got, want := Explain(err), "assigning the add-on: HTTP 200: the answer is larger than 8 MiB"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if !IsTransient(err) || !OutcomeUnknown(err) {
@@ -400,9 +400,10 @@ func TestDefect11OnlySIDsReachThePath(t *testing.T) {
 	for _, sid := range []string{"", testAddOn, testNumber + "/..", testNumber + "?"} {
 		_, getErr := client.GetPhoneNumber(t.Context(), sid)
 		_, listErr := client.ListAssignedAddOns(t.Context(), sid)
+		_, hasErr := client.HasPhoneNumber(t.Context(), sid, testE164)
 		_, assignErr := client.AssignAddOn(t.Context(), sid, testAddOn)
 		unassignErr := client.UnassignAddOn(t.Context(), sid, testAddOn)
-		for _, err := range []error{getErr, listErr, assignErr, unassignErr} {
+		for _, err := range []error{getErr, listErr, hasErr, assignErr, unassignErr} {
 			if !IsRejected(err) {
 				t.Errorf("number %q: got %v, want a rejection", sid, err)
 			}
@@ -437,7 +438,7 @@ func TestDefect13PasswordMayHaveAnyPrintableCharacter(t *testing.T) {
 		if user, pass, _ := r.BasicAuth(); user != testAccount || pass != "t0ken-_.~!:@" {
 			t.Errorf("authenticated as %q with %q", user, pass)
 		}
-		_, _ = w.Write([]byte(`{"incoming_phone_numbers":[]}`))
+		_, _ = w.Write([]byte(numbersPage(testAccount, "")))
 	})
 	transport := NewTransport(1)
 	defer transport.CloseIdleConnections()
@@ -613,12 +614,12 @@ func TestDefect19EveryRequestIsAuthenticated(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
 	callAll(t, client)
-	if got := len(s.seen()); got != 6 || unauthenticated != 0 {
-		t.Errorf("%d requests, %d of them not authenticated; want 6 and 0", got, unauthenticated)
+	if got := len(s.seen()); got != 8 || unauthenticated != 0 {
+		t.Errorf("%d requests, %d of them not authenticated; want 8 and 0", got, unauthenticated)
 	}
 }
 
-// callAll makes each of the six calls and fails the test where one succeeds.
+// callAll makes each of the eight calls and fails the test where one succeeds.
 func callAll(t *testing.T, client *Client) {
 	t.Helper()
 	_, e1 := client.GetPhoneNumber(t.Context(), testNumber)
@@ -626,7 +627,9 @@ func callAll(t *testing.T, client *Client) {
 	_, e3 := client.GetAssignedAddOn(t.Context(), testNumber, testAddOn)
 	_, e4 := client.AssignAddOn(t.Context(), testNumber, testAddOn)
 	e5 := client.UnassignAddOn(t.Context(), testNumber, testAddOn)
-	for i, err := range []error{client.Verify(t.Context()), e1, e2, e3, e4, e5} {
+	_, e6 := client.HasPhoneNumber(t.Context(), testNumber, testE164)
+	_, e7 := client.ListPhoneNumbers(t.Context())
+	for i, err := range []error{client.Verify(t.Context()), e1, e2, e3, e4, e5, e6, e7} {
 		if err == nil {
 			t.Errorf("call %d succeeded", i)
 		}
@@ -637,8 +640,8 @@ func TestDefect20AFailedCallIsNotSentAgain(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 408, 409, 422, 500, 502, 503, 504} {
 		s, client := serve(t, answer(status, twilioError(status, 20500, "no")))
 		callAll(t, client)
-		if got := len(s.seen()); got != 6 {
-			t.Errorf("%d: %d requests for 6 calls", status, got)
+		if got := len(s.seen()); got != 8 {
+			t.Errorf("%d: %d requests for 8 calls", status, got)
 		}
 	}
 }

@@ -74,6 +74,39 @@ func TestErrorsAnswerQuestions(t *testing.T) {
 	}
 }
 
+func TestIsAboutOneRequest(t *testing.T) {
+	about := map[int]bool{}
+	for status := range 1000 {
+		if IsAboutOneRequest(&Error{Operation: OpUnassign, HTTPStatus: status, Code: 20500}) {
+			about[status] = true
+		}
+		for _, cause := range []error{errForeign, io.EOF, context.Canceled, context.DeadlineExceeded} {
+			if IsAboutOneRequest(&Error{Operation: OpUnassign, HTTPStatus: status, Sent: true, Err: cause}) {
+				t.Errorf("HTTP %d with %v is no answer of Twilio's", status, cause)
+			}
+		}
+	}
+	for status := range 1000 {
+		want := status >= 400
+		switch status {
+		case 401, 403, 408, 425, 429:
+			want = false
+		}
+		if about[status] != want {
+			t.Errorf("HTTP %d: %v, want %v", status, about[status], want)
+		}
+	}
+	if !IsAboutOneRequest(refused(OpAssign, inputError("bad"))) {
+		t.Error("another request may well have good input")
+	}
+	for _, err := range []error{nil, io.EOF, &Error{Operation: OpAssign, Err: ErrReadOnly},
+		&Error{Operation: OpAssign, HTTPStatus: 401, Code: codePermission}} {
+		if IsAboutOneRequest(err) {
+			t.Errorf("%v meets every request", err)
+		}
+	}
+}
+
 // TestEachStatusHasOneClass: whoever asks the questions in any order finds one that holds.
 func TestEachStatusHasOneClass(t *testing.T) {
 	for status := range 1000 {
@@ -146,6 +179,8 @@ func TestExplain(t *testing.T) {
 		{"a uuid", refusal("id 0f0f0f0f-1111-2222-3333-444444444444!"), lead + ": id [id]!"},
 		{"times", refusal("at 2026-01-02T03:04:05.678Z, Thu, 07 Apr 2016 23:52:28 +0000, 12:13:14"),
 			lead + ": at [time], [time], [time]"},
+		{"a date in a path is the API's version", refusal("/2010-04-01/Accounts/x on 2010-04-01 was /2026-01-02T03:04:05Z"),
+			lead + ": /2010-04-01/Accounts/x on [time] was /[time]"},
 		{"addresses", refusal("via http://127.0.0.1:4711/x and 10.0.0.7:80, [::1]:443, localhost:8080"),
 			lead + ": via [address] and [address], [address], [address]"},
 		{"Twilio's documentation", refusal("see https://www.twilio.com/docs/errors/20422"),
@@ -153,7 +188,7 @@ func TestExplain(t *testing.T) {
 		{"brackets and versions stay", refusal("field [abc] of v1.2.3"), lead + ": field [abc] of v1.2.3"},
 		{"SIDs stay", refusal("no " + testAddOn), lead + ": no " + testAddOn},
 		{"an alien answer", &Error{Operation: OpUnassign, HTTPStatus: 502, RequestID: testRequest, Err: errForeign},
-			"unassigning the add-on: HTTP 502: a body that is not one of Twilio's errors"},
+			"unassigning the add-on: HTTP 502: the answer is not Twilio's; a proxy or gateway may have sent it"},
 		{"an unknown cause is not shown", &Error{Operation: OpVerify, Err: errors.New("127.0.0.1:5: at 12:00")},
 			"checking the credentials: the connection failed"},
 		{"an unknown error is not shown", errors.New("secret"), "calling Twilio: the connection failed"},

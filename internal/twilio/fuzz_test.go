@@ -106,6 +106,9 @@ func FuzzItem(f *testing.F) {
 		default:
 			checkAddOnRead(t, addOn)
 		}
+		if err := client.Verify(t.Context()); err == nil && !strings.Contains(string(body), "uri") && !strings.Contains(string(body), `\u`) {
+			t.Error("verified by an answer that does not say whose it is")
+		}
 		number, err := client.GetPhoneNumber(t.Context(), testNumber)
 		switch {
 		case err != nil:
@@ -201,23 +204,29 @@ func FuzzParseCredentials(f *testing.F) {
 	f.Add([]byte("\xff\xfe"), []byte(testKey), []byte(""))
 	f.Add([]byte("a b"), []byte("SK1"), []byte("\x00"))
 	f.Fuzz(func(t *testing.T, token, keySID, secret []byte) {
-		credentials, err := ParseCredentials(testAccount,
-			map[string][]byte{KeyAuthToken: token, KeyAPIKeySID: keySID, KeyAPIKeySecret: secret})
-		if err != nil {
-			if !slices.Contains(credentialErrors, err.Error()) {
-				t.Errorf("an error that may depend on a value: %v", err)
-			}
-			return
-		}
-		if err := credentials.check(); err != nil {
-			t.Errorf("accepted and not usable: %v", err)
-		}
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, DefaultBaseURL, http.NoBody)
-		req.SetBasicAuth(credentials.Username, credentials.Password)
-		if user, password, ok := req.BasicAuth(); !ok || user != credentials.Username || password != credentials.Password {
-			t.Errorf("sent as %q", user)
-		}
+		checkParsed(t, map[string][]byte{KeyAuthToken: token, KeyAPIKeySID: keySID, KeyAPIKeySecret: secret})
+		checkParsed(t, map[string][]byte{KeyAuthToken: token, KeyAccountSID: keySID})
 	})
+}
+
+// checkParsed holds what every Secret's data comes to.
+func checkParsed(t *testing.T, data map[string][]byte) {
+	t.Helper()
+	credentials, err := ParseCredentials(testAccount, data)
+	if err != nil {
+		if !slices.Contains(credentialErrors, err.Error()) {
+			t.Errorf("an error that may depend on a value: %v", err)
+		}
+		return
+	}
+	if err := credentials.check(); err != nil {
+		t.Errorf("accepted and not usable: %v", err)
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, DefaultBaseURL, http.NoBody)
+	req.SetBasicAuth(credentials.Username, credentials.Password)
+	if user, password, ok := req.BasicAuth(); !ok || user != credentials.Username || password != credentials.Password {
+		t.Errorf("sent as %q", user)
+	}
 }
 
 // credentialErrors are all there are: none has room for a value.
@@ -225,10 +234,11 @@ var credentialErrors = []string{
 	"the Secret has neither authToken nor apiKeySID with apiKeySecret",
 	"the Secret has apiKeySID but no apiKeySecret",
 	"the Secret has apiKeySecret but no apiKeySID",
-	"the Secret's apiKeySID is not SK and 32 hexadecimal digits",
-	"the Secret's apiKeySecret holds characters that are not printable ASCII",
+	"the Secret's accountSID must be AC and 32 hexadecimal digits",
+	"the Secret's apiKeySID must be SK and 32 hexadecimal digits",
+	"the Secret's apiKeySecret contains characters that are not printable ASCII",
 	"the Secret's apiKeySecret is longer than 1024 bytes",
-	"the Secret's authToken holds characters that are not printable ASCII",
+	"the Secret's authToken contains characters that are not printable ASCII",
 	"the Secret's authToken is longer than 1024 bytes",
 }
 
@@ -282,6 +292,42 @@ func FuzzExplain(f *testing.F) {
 			&Error{Operation: OpAssign, Err: errors.New(message)},
 		} {
 			checkRefused(t, err)
+		}
+	})
+}
+
+// FuzzNumbersPage: whatever the answer, a number is absent only by proof, and what is
+// listed is of the account.
+func FuzzNumbersPage(f *testing.F) {
+	good := listedNumber(testAccount, testNumber, testE164)
+	for _, body := range []string{numbersPage(testAccount, ""), numbersPage(testAccount, "", good), numbersPage(otherAccount, ""),
+		numbersPage(testAccount, numbersPath+".json?Page=1", good), numbersPage(testAccount, "", "null"), `{"incoming_phone_numbers":[]}`,
+		`{"uri":"` + numbersPath + `.json","incoming_phone_numbers":{}}`, `{}`, `null`, `<html>`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		client := bodyClient(t, 200, body, nil)
+		has, hasErr := client.HasPhoneNumber(t.Context(), testNumber, "")
+		numbers, listErr := client.ListPhoneNumbers(t.Context())
+		verifyErr := client.Verify(t.Context())
+		for _, err := range []error{hasErr, listErr, verifyErr} {
+			if err != nil {
+				checkRefused(t, err)
+			}
+		}
+		named := strings.Contains(strings.ToLower(string(body)), strings.ToLower(testAccount)) || strings.Contains(string(body), `\u`)
+		if !named && (hasErr == nil || listErr == nil || verifyErr == nil) {
+			t.Errorf("believed without the account's SID: %v, %v, %v", hasErr, listErr, verifyErr)
+		}
+		if hasErr != nil && has || listErr != nil && numbers != nil {
+			t.Errorf("%v and %d numbers with %v and %v", has, len(numbers), hasErr, listErr)
+		}
+		if listErr != nil {
+			return
+		}
+		listed := slices.ContainsFunc(numbers, func(n PhoneNumber) bool { return strings.EqualFold(n.SID, testNumber) })
+		if hasErr == nil && has != listed {
+			t.Errorf("has %v, listed %v", has, listed)
 		}
 	})
 }

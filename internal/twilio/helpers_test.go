@@ -39,6 +39,9 @@ const (
 const testProxy = "http://proxy.example:3128"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		os.Exit(m.Run())
+	}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
 		_ = os.Setenv(name, testProxy)
 	}
@@ -104,7 +107,7 @@ func (s *server) connections() (dialled, open int) {
 // newClient fills in what o leaves out.
 func newClient(t *testing.T, baseURL string, o Options) *Client {
 	t.Helper()
-	transport := NewTransport(DefaultCeiling)
+	transport := NewTransport(DefaultMaxConcurrency)
 	t.Cleanup(transport.CloseIdleConnections)
 	o.AccountSID, o.BaseURL = testAccount, baseURL
 	o.Credentials = Credentials{Username: testAccount, Password: testPassword}
@@ -178,6 +181,8 @@ func waitFor(t *testing.T, what string, done func() bool) {
 }
 
 // basicAuth is the value that the test's credentials have in a header.
-func basicAuth() string {
-	return base64.StdEncoding.EncodeToString([]byte(testAccount + ":" + testPassword))
+func basicAuth() string { return encoded(testAccount, testPassword) }
+
+func encoded(user, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }

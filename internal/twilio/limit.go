@@ -3,30 +3,30 @@
 
 package twilio
 
-// How fast a limit below the ceiling is raised again.
+// How fast a limit below the maximum is raised again.
 const (
-	// runPerTurn successes for each turn of the limit earn one more turn: about a
+	// runPerPermit successes for each permit of the limit earn one more permit: about a
 	// second at Twilio's latency, whatever the limit.
-	runPerTurn = 10
-	// maxPatience bounds how often the run is doubled before a level that failed
-	// is tried again: at most one failed try in 32 such runs.
+	runPerPermit = 10
+	// maxPatience limits how often the run is doubled before a level that failed is
+	// tried again: at most one failed try in 32 such runs.
 	maxPatience = 5
 )
 
 // limit learns how many calls Twilio takes at a time, which it does not publish.
 //
-// Until a 429 it is the ceiling, so that nothing is slow that need not be. A 429
+// Until a 429 it is the maximum, so that nothing is slower than it must be. A 429
 // takes a quarter off; a run of successes while the limit was in full use adds one.
-// The level so reached is on probation: a 429 then takes back just that one, and
-// doubles the run needed to try it again. So the limit rests on what Twilio takes,
-// and the tries to leave it cost next to nothing.
+// A level so reached is on probation: a 429 then takes back just that one, and
+// doubles the run needed to try it again. So the limit settles on what Twilio takes,
+// and the attempts to exceed it cost next to nothing.
 type limit struct {
-	ceiling int
-	learned int // 0: no 429 has taught anything below the ceiling
-	// probing says that learned was raised and has not held for a run yet.
+	maximum int
+	learned int // 0: no 429 has taught anything below the maximum
+	// probing: learned was raised and has not held for a run yet.
 	probing bool
 	run     int // successes at this level
-	// failed is the level at which the last try failed, patience how often in a row.
+	// failed is the level of the last failed try; patience counts such tries in a row.
 	failed, patience int
 	// changed is the last call that began before learned last changed.
 	changed uint64
@@ -35,18 +35,18 @@ type limit struct {
 // value is the number of calls that may be in flight.
 func (l *limit) value() int {
 	if l.learned == 0 {
-		return l.ceiling
+		return l.maximum
 	}
-	return min(l.learned, l.ceiling)
+	return min(l.learned, l.maximum)
 }
 
 // succeeded counts a call that Twilio processed; last is the newest call begun.
 func (l *limit) succeeded(t ticket, last uint64) {
-	if l.learned == 0 || l.learned > l.ceiling || !t.full || t.seq <= l.changed {
+	if l.learned == 0 || l.learned > l.maximum || !t.full || t.seq <= l.changed {
 		return
 	}
 	l.run++
-	if l.probing && l.run >= runPerTurn*l.learned {
+	if l.probing && l.run >= runPerPermit*l.learned {
 		l.confirm()
 	}
 	if !l.probing && l.run >= l.needed() {
@@ -54,7 +54,7 @@ func (l *limit) succeeded(t ticket, last uint64) {
 	}
 }
 
-// confirm ends the probation of a level, and what its failures had taught.
+// confirm ends the probation of a level and forgets its failures.
 func (l *limit) confirm() {
 	l.probing = false
 	if l.learned >= l.failed {
@@ -62,9 +62,9 @@ func (l *limit) confirm() {
 	}
 }
 
-// needed is the run that earns the next level.
+// needed is the number of successes that earn the next level.
 func (l *limit) needed() int {
-	needed := runPerTurn * l.learned
+	needed := runPerPermit * l.learned
 	if l.learned+1 == l.failed {
 		needed <<= min(l.patience, maxPatience)
 	}
@@ -73,7 +73,7 @@ func (l *limit) needed() int {
 
 func (l *limit) raise(last uint64) {
 	l.run, l.changed = 0, last
-	if l.learned == l.ceiling {
+	if l.learned == l.maximum {
 		l.learned = 0
 		return
 	}
@@ -81,9 +81,9 @@ func (l *limit) raise(last uint64) {
 	l.probing = true
 }
 
-// throttled counts a 429. It teaches nothing if the call began before the limit
-// last changed, so that one overload is answered once, nor if more calls than the
-// limit were in flight, as there are for a moment after each cut.
+// throttled counts a 429. It changes nothing if the call began before the limit last
+// changed, so that one overload causes one cut, or if more calls than the limit were in
+// flight, as for a moment after each cut.
 func (l *limit) throttled(t ticket, last uint64) {
 	if t.over || t.seq <= l.changed {
 		return

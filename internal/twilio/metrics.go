@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// outcome is how a call ended: a metric label, and what the governor learns from.
+// outcome is how a call ended. It is a metric label, and the limiter learns from it.
 type outcome string
 
 const (
@@ -26,7 +26,7 @@ const (
 	outcomeNetworkError outcome = "network_error"
 	outcomeBadAnswer    outcome = "bad_answer"
 	outcomeCanceled     outcome = "canceled"
-	outcomeNotSent      outcome = "" // refused by this process, not counted
+	outcomeNotSent      outcome = "" // refused by this process; not counted
 )
 
 func outcomeOf(err error) outcome {
@@ -67,8 +67,8 @@ func transientOutcome(err error) outcome {
 	return outcomeNetworkError // the connection broke while the answer was read
 }
 
-// Metrics are the metrics of all clients and governors of a process, by account. A
-// nil *Metrics counts nothing.
+// Metrics are the metrics of all clients and limiters of a process, by account SID in
+// its canonical spelling. A nil *Metrics counts nothing.
 type Metrics struct {
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
@@ -86,7 +86,7 @@ const (
 	labelPriority  = "priority"
 )
 
-// NewMetrics makes the metrics and registers them with r, which may be nil.
+// NewMetrics returns the metrics and registers them with r, which may be nil.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -110,19 +110,19 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// ForgetAccount drops the series of an account that is gone. Those of its governor
-// go by themselves once nobody has set it a ceiling or uses it.
+// ForgetAccount removes the series of an account that is gone. Limiters calls it when
+// it forgets the account.
 func (m *Metrics) ForgetAccount(accountSID string) {
 	if m == nil {
 		return
 	}
-	account := prometheus.Labels{labelAccount: accountSID}
+	account := prometheus.Labels{labelAccount: canonicalSID(accountSID)}
 	m.requests.DeletePartialMatch(account)
 	m.durations.DeletePartialMatch(account)
 	m.throttled.DeletePartialMatch(account)
 }
 
-// exchanged counts one HTTP request.
+// exchanged counts one HTTP request of the account, a canonical SID.
 func (m *Metrics) exchanged(account string, op Operation, err error, took time.Duration) {
 	how := outcomeOf(err)
 	if m == nil || how == outcomeNotSent {
@@ -135,11 +135,11 @@ func (m *Metrics) exchanged(account string, op Operation, err error, took time.D
 	}
 }
 
-// show has the state of the governors read at each scrape, so that it is never
-// stale and costs nothing in between.
-func (m *Metrics) show(gs *Governors) {
+// show reads the state of the limiters at each scrape, so that it is never stale and
+// costs nothing in between.
+func (m *Metrics) show(ls *Limiters) {
 	if m != nil && m.registerer != nil {
-		m.registerer.MustRegister(governorCollector{gs})
+		m.registerer.MustRegister(limiterCollector{ls})
 	}
 }
 
@@ -147,28 +147,28 @@ var (
 	descInFlight = prometheus.NewDesc(metricPrefix+"requests_in_flight",
 		"HTTP requests to Twilio in flight.", []string{labelAccount}, nil)
 	descLimit = prometheus.NewDesc(metricPrefix+"concurrency_limit",
-		"HTTP requests to Twilio that may be in flight, as learned from 429s.", []string{labelAccount}, nil)
+		"HTTP requests to Twilio that may be in flight, adapted to 429s.", []string{labelAccount}, nil)
 	descWaiting = prometheus.NewDesc(metricPrefix+"waiting",
-		"Objects that wait for their turn to call Twilio.", []string{labelAccount, labelPriority}, nil)
+		"Objects that wait for a permit to call Twilio.", []string{labelAccount, labelPriority}, nil)
 	descPaused = prometheus.NewDesc(metricPrefix+"paused",
 		"1 while calls to Twilio are paused or on probation after repeated failures, else 0.",
 		[]string{labelAccount}, nil)
 )
 
-type governorCollector struct{ governors *Governors }
+type limiterCollector struct{ limiters *Limiters }
 
 // Describe implements prometheus.Collector.
-func (c governorCollector) Describe(descs chan<- *prometheus.Desc) {
+func (c limiterCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{descInFlight, descLimit, descWaiting, descPaused} {
 		descs <- desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c governorCollector) Collect(metrics chan<- prometheus.Metric) {
-	for _, g := range c.governors.all() {
-		if g.inUseOrOwned() {
-			collect(metrics, g.account, g.Snapshot())
+func (c limiterCollector) Collect(metrics chan<- prometheus.Metric) {
+	for _, l := range c.limiters.all() {
+		if l.isShown() {
+			collect(metrics, l.account, l.Snapshot())
 		}
 	}
 }

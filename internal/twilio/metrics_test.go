@@ -40,14 +40,14 @@ func series(t *testing.T, r *prometheus.Registry) map[string]float64 {
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	m := NewMetrics(registry)
-	gs := NewGovernors(m)
-	g := gs.For(testAccount)
-	g.SetCeiling("test", 2)
-	gs.For("AC00000000000000000000000000000002") // nobody's: shows nothing
+	ls := NewLimiters(m)
+	l := ls.For(testAccount)
+	l.SetMaxConcurrency("test", 2)
+	ls.For("AC00000000000000000000000000000002") // nobody's: shows nothing
 
 	status := 200
 	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { answer(status, page(""))(w, r) })
-	client := newClient(t, s.URL, Options{Governor: g, Metrics: m})
+	client := newClient(t, s.URL, Options{Limiter: l, Metrics: m})
 	if _, err := client.ListAssignedAddOns(t.Context(), testNumber); err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +57,10 @@ func TestMetrics(t *testing.T) {
 	}
 	_, _ = client.ReadOnly().AssignAddOn(t.Context(), testNumber, testAddOn)
 	_ = client.UnassignAddOn(t.Context(), "PN1", testAddOn)
-	turn, _ := g.Admit("a", Foreground, func() {})
+	holder := ls.Begin("a")
+	holder.Acquire(l, Foreground, func() {})
 	for _, key := range []string{"b", "c"} {
-		g.Admit(key, Background, func() {})
+		ls.Begin(key).Acquire(l, Background, func() {})
 	}
 
 	want := map[string]float64{
@@ -78,11 +79,14 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("series (-want +got):\n%s", diff)
 	}
 
-	turn.Done()
-	gs.Forget("b")
-	gs.Forget("c")
-	g.RemoveCeiling("test")
-	m.ForgetAccount(testAccount)
+	ls.Forget(testAccount) // it has an owner: nothing happens
+	l.RemoveMaxConcurrency("test")
+	holder.End()
+	ls.Cancel("b")
+	if diff := cmp.Diff(want["throttled_total "+testAccount], series(t, registry)["throttled_total "+testAccount]); diff != "" {
+		t.Errorf("series of an account that is gone, but in use (-want +got):\n%s", diff)
+	}
+	ls.Cancel("c")
 	if diff := cmp.Diff(map[string]float64{}, series(t, registry)); diff != "" {
 		t.Errorf("series of a forgotten account (-want +got):\n%s", diff)
 	}
@@ -92,7 +96,7 @@ func TestNilMetricsCountNothing(*testing.T) {
 	var m *Metrics
 	m.exchanged(testAccount, OpAssign, nil, 0)
 	m.ForgetAccount(testAccount)
-	NewGovernors(m)
+	NewLimiters(m).Forget(testAccount)
 }
 
 func TestOutcomes(t *testing.T) {

@@ -97,42 +97,41 @@ func response(req *http.Request, status int, body string) *http.Response {
 // fleet is a number of objects that all want passes of so many calls, again and
 // again, and go about it as a controller does.
 type fleet struct {
-	client    *Client
-	governors *Governors
-	governor  *Governor
-	objects   int
-	calls     int
-	priority  Priority
-	passes    int // at most, each; 0: until the context ends
+	client   *Client
+	limiters *Limiters
+	limiter  *Limiter
+	objects  int
+	calls    int
+	priority Priority
+	passes   int // at most, each; 0: until the context ends
 }
 
 // run returns when the context has ended or all passes are done.
 func (f fleet) run(ctx context.Context) {
 	var all sync.WaitGroup
 	for i := range f.objects {
-		all.Go(func() { f.object(ctx, f.governor.account+"/"+strconv.Itoa(int(f.priority))+"/"+strconv.Itoa(i)) })
+		all.Go(func() { f.object(ctx, f.limiter.account+"/"+strconv.Itoa(int(f.priority))+"/"+strconv.Itoa(i)) })
 	}
 	all.Wait()
 }
 
 func (f fleet) object(ctx context.Context, key string) {
-	defer f.governors.Forget(key)
+	defer f.limiters.Cancel(key)
 	wake := make(chan struct{}, 1)
 	for done := 0; (f.passes == 0 || done < f.passes) && ctx.Err() == nil; {
-		turn, _ := f.governor.Admit(key, f.priority, func() { wake <- struct{}{} })
-		if turn == nil {
-			select {
-			case <-wake:
-			case <-ctx.Done():
-				return
-			}
+		attempt := f.limiters.Begin(key)
+		admitted, _ := attempt.Acquire(f.limiter, f.priority, func() { wake <- struct{}{} })
+		if admitted && f.pass(ctx) {
+			done++
+		}
+		attempt.End()
+		if admitted {
 			continue
 		}
-		ok := f.pass(ctx)
-		turn.Done()
-		f.governors.Forget(key)
-		if ok {
-			done++
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -147,30 +146,30 @@ func (f fleet) pass(ctx context.Context) bool {
 }
 
 // simulate sets up an account with a Twilio of its own.
-func simulate(t *testing.T, gs *Governors, account string, ceiling int, l *limited) fleet {
+func simulate(t *testing.T, ls *Limiters, account string, maximum int, l *limited) fleet {
 	t.Helper()
 	l.start = time.Now()
-	g := gs.For(account)
-	g.SetCeiling("test", ceiling)
-	client := newClient(t, "http://127.0.0.1", Options{Governor: g, Transport: l})
-	return fleet{client: client, governors: gs, governor: g, priority: Foreground}
+	limiter := ls.For(account)
+	limiter.SetMaxConcurrency("test", maximum)
+	client := newClient(t, "http://127.0.0.1", Options{Limiter: limiter, Transport: l})
+	return fleet{client: client, limiters: ls, limiter: limiter, priority: Foreground}
 }
 
-// TestSimulatedStorm: the limit settles on what Twilio takes, whatever the ceiling
+// TestSimulatedStorm: the limit settles on what Twilio takes, whatever the maximum
 // and however fast Twilio refuses. It counts; the bubble's clock makes it exact.
 func TestSimulatedStorm(t *testing.T) {
 	for _, taken := range []int{1, 4, 7} {
-		for _, ceiling := range []int{8, 16, 64} {
+		for _, maximum := range []int{8, 16, 64} {
 			for _, refusal := range []time.Duration{0, 100 * time.Millisecond} {
 				for _, calls := range []int{1, 5} {
-					name := fmt.Sprintf("%d taken, ceiling %d, refused in %v, %d calls a pass", taken, ceiling, refusal, calls)
+					name := fmt.Sprintf("%d taken, maximum %d, refused in %v, %d calls a pass", taken, maximum, refusal, calls)
 					t.Run(name, func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							l := &limited{latency: 100 * time.Millisecond, refusal: refusal, limit: taken}
-							f := simulate(t, NewGovernors(nil), testAccount, ceiling, l)
+							f := simulate(t, NewLimiters(nil), testAccount, maximum, l)
 							f.objects, f.calls = 50, calls
 							runFor(t, f, 40*time.Second)
-							checkPace(t, l, 10*time.Second, 40*time.Second, min(taken, ceiling))
+							checkPace(t, l, 10*time.Second, 40*time.Second, min(taken, maximum))
 						})
 					})
 				}
@@ -205,7 +204,7 @@ func checkPace(t *testing.T, l *limited, from, to time.Duration, atATime int) {
 func TestSimulatedChangeOfLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &limited{latency: 100 * time.Millisecond, limit: 4}
-		f := simulate(t, NewGovernors(nil), testAccount, 16, l)
+		f := simulate(t, NewLimiters(nil), testAccount, 16, l)
 		f.objects, f.calls = 100, 3
 		time.AfterFunc(60*time.Second, func() { l.setLimit(12) })
 		time.AfterFunc(180*time.Second, func() { l.setLimit(2) })
@@ -216,7 +215,7 @@ func TestSimulatedChangeOfLimit(t *testing.T) {
 		checkPace(t, l, 190*time.Second, 240*time.Second, 2)
 		checkPace(t, l, 340*time.Second, 400*time.Second, 16)
 		if served, refused := l.between(340*time.Second, 400*time.Second); refused != 0 {
-			t.Errorf("%d of %d calls refused where Twilio takes more than the ceiling", refused, served)
+			t.Errorf("%d of %d calls refused where Twilio takes more than the maximum", refused, served)
 		}
 	})
 }
@@ -225,11 +224,10 @@ func TestSimulatedChangeOfLimit(t *testing.T) {
 // nearly alone, holds up nobody else, and recovers by itself.
 func TestSimulatedHopelessAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const otherAccount = "AC00000000000000000000000000000002"
-		gs := NewGovernors(nil)
+		ls := NewLimiters(nil)
 		hopeless := &limited{latency: 100 * time.Millisecond}
 		fine := &limited{latency: 100 * time.Millisecond, limit: 8}
-		a, b := simulate(t, gs, testAccount, 8, hopeless), simulate(t, gs, otherAccount, 8, fine)
+		a, b := simulate(t, ls, testAccount, 8, hopeless), simulate(t, ls, otherAccount, 8, fine)
 		a.objects, a.calls = 1000, 3
 		b.objects, b.calls = 8, 3
 		var both sync.WaitGroup
@@ -246,13 +244,13 @@ func TestSimulatedHopelessAccount(t *testing.T) {
 	})
 }
 
-// TestSimulatedEditAmongResyncs: a person's edit waits for a free turn, not for the
+// TestSimulatedEditAmongResyncs: a person's edit waits for a free permit, not for the
 // resyncs in front of it, and the resyncs still get their share.
 func TestSimulatedEditAmongResyncs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gs := NewGovernors(nil)
+		ls := NewLimiters(nil)
 		l := &limited{latency: 100 * time.Millisecond, limit: 8}
-		resyncs := simulate(t, gs, testAccount, 8, l)
+		resyncs := simulate(t, ls, testAccount, 8, l)
 		resyncs.objects, resyncs.calls, resyncs.priority = 1000, 1, Background
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -266,7 +264,7 @@ func TestSimulatedEditAmongResyncs(t *testing.T) {
 			start := time.Now()
 			edit.run(ctx)
 			if took := time.Since(start); took > 400*time.Millisecond {
-				t.Errorf("an edit of 3 calls took %v while resyncs run; want a turn within one call", took)
+				t.Errorf("an edit of 3 calls took %v while resyncs run; want a permit within one call", took)
 			}
 		}
 		all.Wait()
@@ -274,11 +272,11 @@ func TestSimulatedEditAmongResyncs(t *testing.T) {
 	})
 }
 
-// TestSimulatedFleetEnds: every pass of every object gets its turns, in the ideal time.
+// TestSimulatedFleetEnds: every pass of every object gets its permits, in the ideal time.
 func TestSimulatedFleetEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &limited{latency: 100 * time.Millisecond, limit: 8}
-		f := simulate(t, NewGovernors(nil), testAccount, 8, l)
+		f := simulate(t, NewLimiters(nil), testAccount, 8, l)
 		f.objects, f.calls, f.passes = 1000, 5, 1
 		start := time.Now()
 		f.run(t.Context())
@@ -286,8 +284,8 @@ func TestSimulatedFleetEnds(t *testing.T) {
 		if took := time.Since(start); took != ideal {
 			t.Errorf("took %v, the ideal is %v", took, ideal)
 		}
-		want := Snapshot{Limit: 8, Ceiling: 8}
-		if diff := cmp.Diff(want, f.governor.Snapshot()); diff != "" {
+		want := Snapshot{Limit: 8, MaxConcurrency: 8}
+		if diff := cmp.Diff(want, f.limiter.Snapshot(), ignoreLastGood); diff != "" {
 			t.Errorf("state at rest (-want +got):\n%s", diff)
 		}
 	})

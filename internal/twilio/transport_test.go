@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -61,6 +62,10 @@ func TestValidateBaseURL(t *testing.T) {
 		{" https://api.twilio.com", false, false},
 		{"https://api.twilio.com\n", false, false},
 		{"https://api twilio.com", false, false},
+		{"https://api.twilio.com/2010-04-01", false, false},
+		{"https://api.twilio.com/2010-04-01/", false, false},
+		{"https://proxy.example/2010-04-01/Accounts", false, false},
+		{"https://proxy.example/v2010-04-01", true, true},
 	}
 	for _, c := range cases {
 		strict, loose := ValidateBaseURL(c.url, false), ValidateBaseURL(c.url, true)
@@ -70,6 +75,13 @@ func TestValidateBaseURL(t *testing.T) {
 		if strict != nil && strings.Contains(strict.Error(), "pass") {
 			t.Errorf("%q: the error shows the password: %v", c.url, strict)
 		}
+	}
+}
+
+func TestBaseURLWithTheAPIVersionIsExplained(t *testing.T) {
+	const want = "the base URL contains the API version; leave out /2010-04-01: the operator adds it"
+	if got := errorText(ValidateBaseURL("https://api.twilio.com/2010-04-01", false)); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -145,12 +157,12 @@ func TestNetworkFailuresAreTypedAndExplained(t *testing.T) {
 		url, want string
 		unknown   bool
 	}{
-		"reset":          {reset.URL, "connection reset", true},
-		"closed":         {closed.URL, "connection closed before the answer was complete", true},
-		"cut short":      {short.URL, "HTTP 201: connection closed before the answer was complete", true},
-		"nobody listens": {unused.URL, "connection refused", false},
-		"unknown CA":     {secure.URL, "TLS verification failed: certificate signed by unknown authority", false},
-		"no TLS at all":  {strings.Replace(plain.URL, "http:", "https:", 1), "TLS handshake failed: the server does not speak TLS", false},
+		"reset":          {reset.URL, "waiting for the answer of HOST: connection reset", true},
+		"closed":         {closed.URL, "waiting for the answer of HOST: connection closed", true},
+		"cut short":      {short.URL, "HTTP 201: reading the answer of HOST: connection closed", true},
+		"nobody listens": {unused.URL, "connecting to HOST: connection refused", false},
+		"unknown CA":     {secure.URL, "TLS handshake with HOST: certificate for Acme Co issued by Acme Co is not trusted", false},
+		"no TLS at all":  {strings.Replace(plain.URL, "http:", "https:", 1), "TLS handshake with HOST: the server does not speak TLS", false},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +171,8 @@ func TestNetworkFailuresAreTypedAndExplained(t *testing.T) {
 			if !IsTransient(err) || OutcomeUnknown(err) != c.unknown {
 				t.Errorf("got %v, outcome unknown %v; want a transient error, %v", err, OutcomeUnknown(err), c.unknown)
 			}
-			if got, want := Explain(err), "assigning the add-on: "+c.want; got != want {
+			_, host, _ := strings.Cut(c.url, "://")
+			if got, want := Explain(err), "assigning the add-on: "+strings.ReplaceAll(c.want, "HOST", host); got != want {
 				t.Errorf("explained as %q, want %q", got, want)
 			}
 		})
@@ -185,7 +198,7 @@ func TestTransportSpeaksHTTP2AndModernTLS(t *testing.T) {
 		protocols[r.Proto]++
 		_, _ = w.Write([]byte(page("")))
 	})
-	trusting := func() *http.Transport {
+	trusting := func() *Transport {
 		transport := NewTransport(1)
 		transport.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		t.Cleanup(transport.CloseIdleConnections)
@@ -204,7 +217,7 @@ func TestTransportSpeaksHTTP2AndModernTLS(t *testing.T) {
 	s.TLS.MaxVersion = tls.VersionTLS11
 	s.TLS.MinVersion = tls.VersionTLS10
 	_, err := newClient(t, s.URL, Options{Transport: trusting()}).ListAssignedAddOns(t.Context(), testNumber)
-	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake failed"; got != want {
+	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake with "+s.Listener.Addr().String()+": the server refused: protocol version not supported"; got != want {
 		t.Errorf("TLS 1.1: %q, want %q", got, want)
 	}
 }
@@ -227,12 +240,12 @@ func TestCertificateMustBeOfTheHostAndCurrent(t *testing.T) {
 
 	// The certificate is for 127.0.0.1 and example.com.
 	_, err = newClient(t, "https://localhost:"+port, Options{Transport: transport}).ListAssignedAddOns(t.Context(), testNumber)
-	if got, want := Explain(err), "listing the assigned add-ons: TLS verification failed: certificate is not valid for the host"; got != want {
+	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake with localhost:"+port+": certificate for Acme Co issued by Acme Co is not for this host"; got != want {
 		t.Errorf("another host's certificate: %q, want %q", got, want)
 	}
 	transport.TLSClientConfig.Time = func() time.Time { return s.Certificate().NotAfter.Add(time.Second) }
 	_, err = newClient(t, s.URL, Options{Transport: transport}).ListAssignedAddOns(t.Context(), testNumber)
-	if got, want := Explain(err), "listing the assigned add-ons: TLS verification failed: certificate has expired or is not yet valid"; got != want {
+	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake with 127.0.0.1:"+port+": certificate for Acme Co issued by Acme Co has expired or is not yet valid"; got != want {
 		t.Errorf("a certificate that has run out: %q, want %q", got, want)
 	}
 	if len(asked) > 0 {
@@ -263,7 +276,7 @@ func TestProxyOfTheEnvironmentIsNotForPlainHTTP(t *testing.T) {
 // callers are open, and next to none is made anew. (On a machine so busy that writing
 // a request takes 50 ms, net/http gives one up.)
 func TestConnectionsAreReused(t *testing.T) {
-	const callers = DefaultCeiling
+	const callers = DefaultMaxConcurrency
 	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodDelete:
@@ -275,7 +288,7 @@ func TestConnectionsAreReused(t *testing.T) {
 			_, _ = w.Write([]byte(page("", assignment(testNumber, testAddOn))))
 		}
 	})
-	client := newClient(t, s.URL, Options{Governor: NewGovernors(nil).For(testAccount)})
+	client := newClient(t, s.URL, Options{Limiter: NewLimiters(nil).For(testAccount)})
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
@@ -299,13 +312,13 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// TestConnectionsFollowTheCeiling: a lower ceiling closes what is too many.
-func TestConnectionsFollowTheCeiling(t *testing.T) {
+// TestConnectionsFollowTheMaximum: a lower maximum closes what is too many.
+func TestConnectionsFollowTheMaximum(t *testing.T) {
 	s, _ := serve(t, answer(200, page("")))
-	g := NewGovernors(nil).For(testAccount)
-	client := newClient(t, s.URL, Options{Governor: g})
-	for _, ceiling := range []int{5, 2} {
-		g.SetCeiling("test", ceiling)
+	l := NewLimiters(nil).For(testAccount)
+	client := newClient(t, s.URL, Options{Limiter: l})
+	for _, maximum := range []int{5, 2} {
+		l.SetMaxConcurrency("test", maximum)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
@@ -315,9 +328,25 @@ func TestConnectionsFollowTheCeiling(t *testing.T) {
 			})
 		}
 		all.Wait()
-		waitFor(t, "the connections to be "+itoa(ceiling)+" at most", func() bool {
+		waitFor(t, "the connections to be "+itoa(maximum)+" at most", func() bool {
 			_, open := s.connections()
-			return open <= ceiling
+			return open <= maximum
 		})
 	}
+}
+
+func TestTransportsOfSilentAccountsAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := NewTransport(1)
+		first := shared.of(testAccount, 1)
+		time.Sleep(forgetTransport - time.Second)
+		if shared.of(testAccount, 1) != first {
+			t.Error("an account in use lost its connections")
+		}
+		time.Sleep(forgetTransport)
+		shared.of(otherAccount, 1)
+		if got := len(shared.byAccount); got != 1 {
+			t.Errorf("%d transports are kept, want 1", got)
+		}
+	})
 }

@@ -5,7 +5,7 @@ package twiliosim
 
 import "net/http"
 
-// accountResource is the Account resource. As at Twilio, it holds the auth token.
+// accountResource is the Account resource. As with Twilio, it contains the auth token.
 type accountResource struct {
 	SID             string            `json:"sid"`
 	AuthToken       string            `json:"auth_token"`

@@ -14,18 +14,19 @@ import (
 	"strconv"
 )
 
-// maxAdminBody bounds a request to the admin API, in bytes: a state of 100,000 numbers fits.
+// maxAdminBody is the size limit of a request to the admin API, in bytes. A state with 100,000
+// numbers fits.
 const maxAdminBody = 256 << 20
 
-// AdminHandler returns the admin API: JSON over HTTP, without authentication, so bind it to
-// loopback. [AdminClient] is its client. Errors are {"error": "..."} with 400,
-// or 404 for what is named and not there.
+// AdminHandler serves the admin API: JSON over HTTP. It has no authentication, so it should listen
+// on loopback only. [AdminClient] is its client. An error is {"error": "..."} with status 400, or
+// 404 for something that does not exist.
 //
 //	GET    /healthz
-//	GET    /state                     the world; PUT replaces it
-//	POST   /seed                      many numbers at once
+//	GET    /state                     everything; PUT replaces it
+//	POST   /seed                      adds many numbers
 //	POST   /accounts                  {sid, parent, authToken}
-//	POST   /accounts/{sid}/rotate     {authToken}; /secondary likewise
+//	POST   /accounts/{sid}/rotate     {authToken}; also /secondary
 //	POST   /accounts/{sid}/status     {status}
 //	POST   /accounts/{sid}/api-keys   {sid, secret, kind, allowed}
 //	DELETE /api-keys/{sid}
@@ -35,12 +36,12 @@ const maxAdminBody = 256 << 20
 //	DELETE /numbers/{sid}             releases
 //	POST   /numbers/{sid}/move        {account}
 //	GET    /numbers/{sid}/assigned    the SIDs of the installations, sorted
-//	PUT    /numbers/{sid}/assigned/{addOn}; DELETE likewise
-//	GET    /calls[?totals=true]       DELETE sets them to zero
+//	PUT    /numbers/{sid}/assigned/{addOn}; also DELETE
+//	GET    /calls[?totals=true]       DELETE resets them to zero
 //	GET    /journal[?after=SEQ]
-//	GET    /requests                  the latest, if they are remembered
-//	GET    /behaviour                 PUT sets all of it (what is absent to its default), PATCH some
-//	GET    /faults                    POST adds, DELETE removes all
+//	GET    /requests                  the latest ones, if the log is enabled
+//	GET    /behaviour                 PUT replaces it (absent fields get defaults), PATCH merges
+//	GET    /faults                    POST adds one, DELETE removes all
 //	DELETE /faults/{id}
 //	GET    /faults/injected           how often each kind has fired
 func (s *Sim) AdminHandler() http.Handler {
@@ -55,7 +56,7 @@ func (s *Sim) AdminHandler() http.Handler {
 	return mux
 }
 
-// adminHandler does what a request asks; what it returns is sent as JSON.
+// adminHandler executes a request. Its result is sent as JSON.
 type adminHandler func(r *http.Request) (any, error)
 
 func (s *Sim) adminRoutes() map[string]adminHandler {
@@ -63,39 +64,39 @@ func (s *Sim) adminRoutes() map[string]adminHandler {
 		"GET /healthz": func(*http.Request) (any, error) { return map[string]string{"status": "ok"}, nil },
 
 		"GET /state": func(*http.Request) (any, error) { return s.Snapshot(), nil },
-		"PUT /state": with(func(_ *http.Request, v State) error { return s.Restore(v) }),
-		"POST /seed": with(func(_ *http.Request, v Seed) error { return s.Seed(v) }),
+		"PUT /state": withBody(func(_ *http.Request, v State) error { return s.Restore(v) }),
+		"POST /seed": withBody(func(_ *http.Request, v Seed) error { return s.Seed(v) }),
 
-		"POST /accounts": with(s.adminAddAccount),
-		"POST /accounts/{sid}/rotate": with(func(r *http.Request, v AccountState) error {
+		"POST /accounts": withBody(s.adminAddAccount),
+		"POST /accounts/{sid}/rotate": withBody(func(r *http.Request, v AccountState) error {
 			return s.RotateAuthToken(r.PathValue("sid"), v.AuthToken)
 		}),
-		"POST /accounts/{sid}/secondary": with(func(r *http.Request, v AccountState) error {
+		"POST /accounts/{sid}/secondary": withBody(func(r *http.Request, v AccountState) error {
 			return s.SetSecondaryAuthToken(r.PathValue("sid"), v.AuthToken)
 		}),
-		"POST /accounts/{sid}/status": with(func(r *http.Request, v AccountState) error {
+		"POST /accounts/{sid}/status": withBody(func(r *http.Request, v AccountState) error {
 			return s.SetAccountStatus(r.PathValue("sid"), v.Status)
 		}),
-		"POST /accounts/{sid}/api-keys": with(func(r *http.Request, v KeyState) error {
+		"POST /accounts/{sid}/api-keys": withBody(func(r *http.Request, v KeyState) error {
 			return s.AddAPIKey(r.PathValue("sid"), v.SID, v.Secret, v.Kind, v.Allowed...)
 		}),
-		"DELETE /api-keys/{sid}": on(s.DeleteAPIKey),
+		"DELETE /api-keys/{sid}": withSID(s.DeleteAPIKey),
 
-		"POST /accounts/{sid}/add-ons": with(func(r *http.Request, v AddOn) error {
+		"POST /accounts/{sid}/add-ons": withBody(func(r *http.Request, v AddOn) error {
 			return s.Install(r.PathValue("sid"), v)
 		}),
-		"DELETE /add-ons/{sid}": on(s.UninstallAddOn),
+		"DELETE /add-ons/{sid}": withSID(s.UninstallAddOn),
 
-		"POST /accounts/{sid}/numbers": with(func(r *http.Request, v NumberState) error {
+		"POST /accounts/{sid}/numbers": withBody(func(r *http.Request, v NumberState) error {
 			return s.AddNumber(r.PathValue("sid"), v.SID, v.PhoneNumber)
 		}),
-		"DELETE /numbers/{sid}": on(s.ReleaseNumber),
-		"POST /numbers/{sid}/move": with(func(r *http.Request, v moveRequest) error {
+		"DELETE /numbers/{sid}": withSID(s.ReleaseNumber),
+		"POST /numbers/{sid}/move": withBody(func(r *http.Request, v moveRequest) error {
 			return s.MoveNumber(r.PathValue("sid"), v.Account)
 		}),
 		"GET /numbers/{sid}/assigned":            s.adminAssigned,
-		"PUT /numbers/{sid}/assigned/{addOn}":    onPair(s.Assign),
-		"DELETE /numbers/{sid}/assigned/{addOn}": onPair(s.Unassign),
+		"PUT /numbers/{sid}/assigned/{addOn}":    withNumberAndAddOn(s.Assign),
+		"DELETE /numbers/{sid}/assigned/{addOn}": withNumberAndAddOn(s.Unassign),
 
 		"GET /calls":    s.adminCalls,
 		"DELETE /calls": func(*http.Request) (any, error) { s.ResetCalls(); return nil, nil },
@@ -107,7 +108,7 @@ func (s *Sim) adminRoutes() map[string]adminHandler {
 		"PATCH /behaviour": s.adminPatchBehaviour,
 
 		"GET /faults":          func(*http.Request) (any, error) { return s.Faults(), nil },
-		"POST /faults":         with(func(_ *http.Request, v Fault) error { return s.AddFault(v) }),
+		"POST /faults":         withBody(func(_ *http.Request, v Fault) error { return s.AddFault(v) }),
 		"DELETE /faults":       func(*http.Request) (any, error) { s.ClearFaults(); return nil, nil },
 		"DELETE /faults/{id}":  s.adminRemoveFault,
 		"GET /faults/injected": func(*http.Request) (any, error) { return s.Injected(), nil },
@@ -118,8 +119,8 @@ type moveRequest struct {
 	Account string `json:"account"`
 }
 
-// with makes a handler of a function that takes the decoded body.
-func with[T any](do func(*http.Request, T) error) adminHandler {
+// withBody returns a handler that decodes the body and calls do with it.
+func withBody[T any](do func(*http.Request, T) error) adminHandler {
 	return func(r *http.Request) (any, error) {
 		var v T
 		if err := decodeAdmin(r, &v); err != nil {
@@ -129,12 +130,13 @@ func with[T any](do func(*http.Request, T) error) adminHandler {
 	}
 }
 
-// on makes a handler of a function that takes the SID of the path.
-func on(do func(sid string) error) adminHandler {
+// withSID returns a handler that calls do with the SID in the path.
+func withSID(do func(sid string) error) adminHandler {
 	return func(r *http.Request) (any, error) { return nil, do(r.PathValue("sid")) }
 }
 
-func onPair(do func(number, addOn string) error) adminHandler {
+// withNumberAndAddOn returns a handler that calls do with the two SIDs in the path.
+func withNumberAndAddOn(do func(number, addOn string) error) adminHandler {
 	return func(r *http.Request) (any, error) { return nil, do(r.PathValue("sid"), r.PathValue("addOn")) }
 }
 
@@ -181,7 +183,7 @@ func (s *Sim) adminPatchBehaviour(r *http.Request) (any, error) {
 	if err := strictUnmarshal(patch, new(Behaviour)); err != nil {
 		return nil, err
 	}
-	return nil, s.UpdateBehaviour(func(b *Behaviour) { _ = json.Unmarshal(patch, b) }) // Read above.
+	return nil, s.UpdateBehaviour(func(b *Behaviour) { _ = json.Unmarshal(patch, b) }) // Checked above.
 }
 
 func (s *Sim) adminRemoveFault(r *http.Request) (any, error) {
@@ -192,7 +194,7 @@ func (s *Sim) adminRemoveFault(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-// decodeAdmin reads a JSON body whole; a field there is not is an error, not a silent typo.
+// decodeAdmin decodes a JSON body. An unknown field is an error, so that a typo is noticed.
 func decodeAdmin(r *http.Request, v any) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -228,5 +230,5 @@ func writeAdmin(w http.ResponseWriter, out any, err error) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(out) // A client that has gone needs no answer.
+	_ = json.NewEncoder(w).Encode(out) // The client may have disconnected.
 }

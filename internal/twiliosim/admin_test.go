@@ -24,8 +24,8 @@ func newAdmin(t *testing.T, sim *twiliosim.Sim) (*twiliosim.AdminClient, string)
 	return twiliosim.NewAdminClient(s.URL), s.URL
 }
 
-// worldOver builds the same world as newWorld and changes it, all through the admin API.
-func worldOver(t *testing.T, c *twiliosim.AdminClient) {
+// buildWorld calls every method that changes the state through the admin API.
+func buildWorld(t *testing.T, c *twiliosim.AdminClient) {
 	t.Helper()
 	ctx := t.Context()
 	const key, gone = "SK00000000000000000000000000000001", "SK00000000000000000000000000000002"
@@ -55,10 +55,10 @@ func worldOver(t *testing.T, c *twiliosim.AdminClient) {
 	)
 }
 
-func TestAdminBuildsAndChangesTheWorld(t *testing.T) {
+func TestAdminChangesState(t *testing.T) {
 	sim := twiliosim.New(twiliosim.Options{})
 	c, _ := newAdmin(t, sim)
-	worldOver(t, c)
+	buildWorld(t, c)
 	want := twiliosim.State{Accounts: []twiliosim.AccountState{
 		{
 			SID: ac, AuthToken: token, Secondary: "secondary", Status: "active",
@@ -89,11 +89,11 @@ func TestAdminBuildsAndChangesTheWorld(t *testing.T) {
 	}
 }
 
-func TestStateCanBeTakenElsewhere(t *testing.T) {
+func TestSnapshotCanBeRestored(t *testing.T) {
 	first, second := twiliosim.New(twiliosim.Options{}), newWorld(t)
 	from, _ := newAdmin(t, first)
 	to, _ := newAdmin(t, second)
-	worldOver(t, from)
+	buildWorld(t, from)
 	state, err := from.Snapshot(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -103,14 +103,14 @@ func TestStateCanBeTakenElsewhere(t *testing.T) {
 		t.Errorf("restored state differs (-first +second):\n%s", diff)
 	}
 	if n := len(second.Journal()); n != 0 {
-		t.Errorf("restoring wrote %d entries to the journal", n)
+		t.Errorf("Restore added %d journal entries, want none", n)
 	}
 	broken := twiliosim.State{Accounts: append(state.Accounts, state.Accounts[0])}
 	if err := to.Restore(t.Context(), broken); err == nil {
-		t.Error("a state with an account twice is taken")
+		t.Error("Restore accepted a state that has an account twice")
 	}
 	if diff := cmp.Diff(first.Snapshot(), second.Snapshot()); diff != "" {
-		t.Errorf("a refused state has changed the world:\n%s", diff)
+		t.Errorf("a refused state changed the simulator (-first +second):\n%s", diff)
 	}
 }
 
@@ -131,17 +131,17 @@ func TestAdminSeedsManyNumbers(t *testing.T) {
 	}
 	r := direct(t, sim, call{path: numberPath(ac, twiliosim.SID("PN", 1500), ".json")})
 	if r.field(t, "phone_number") != twiliosim.PhoneNumber(1500) {
-		t.Errorf("number 1500 is %s", r.body)
+		t.Errorf("number 1500: got %s", r.body)
 	}
 	if len(sim.Journal()) != 0 {
-		t.Error("seeding is journalled")
+		t.Error("Seed added journal entries")
 	}
 	if err := c.Seed(t.Context(), twiliosim.Seed{Account: ac, Numbers: 1}); err == nil {
-		t.Error("the same numbers can be seeded twice")
+		t.Error("Seed accepted numbers that already exist")
 	}
 }
 
-func TestAdminSwitchesFaultsAndCounts(t *testing.T) {
+func TestAdminBehaviourFaultsAndCounts(t *testing.T) {
 	sim := newWorld(t)
 	c, _ := newAdmin(t, sim)
 	ctx := t.Context()
@@ -178,11 +178,11 @@ func TestAdminSwitchesFaultsAndCounts(t *testing.T) {
 	}
 	twiliosim.Must(c.RemoveFault(ctx, 1), c.AddFault(ctx, fault), c.ClearFaults(ctx), c.ResetCalls(ctx), c.SetBehaviour(ctx, twiliosim.DefaultBehaviour()))
 	if len(sim.Faults()) != 0 || sim.Calls().Total.Calls != 0 || sim.Behaviour() != twiliosim.DefaultBehaviour() {
-		t.Error("what was removed or reset is still there")
+		t.Error("faults, calls or behaviour were not reset")
 	}
 }
 
-func TestAdminSaysWhatIsWrong(t *testing.T) {
+func TestAdminReturnsErrors(t *testing.T) {
 	sim := newWorld(t)
 	c, url := newAdmin(t, sim)
 	ctx := t.Context()
@@ -211,7 +211,7 @@ func TestAdminSaysWhatIsWrong(t *testing.T) {
 		"key kind":    c.AddAPIKey(ctx, ac, twiliosim.SID("SK", 78), "x", "golden"),
 	} {
 		if err == nil || errors.Is(err, twiliosim.ErrNotFound) {
-			t.Errorf("%s: error is %v", name, err)
+			t.Errorf("%s: error is %v, want one other than ErrNotFound", name, err)
 		}
 	}
 	for name, req := range map[string][3]string{
@@ -231,10 +231,10 @@ func TestAdminSaysWhatIsWrong(t *testing.T) {
 		}
 		res.Body.Close()
 		if res.StatusCode != http.StatusBadRequest {
-			t.Errorf("%s: status is %d", name, res.StatusCode)
+			t.Errorf("%s: status is %d, want 400", name, res.StatusCode)
 		}
 	}
 	if sim.Behaviour() != twiliosim.DefaultBehaviour() {
-		t.Error("a refused patch has changed the behaviour")
+		t.Error("a refused patch changed the behaviour")
 	}
 }

@@ -16,14 +16,16 @@ import (
 	"strings"
 )
 
-// AdminClient drives a simulator in another process through its admin API. The methods do what
-// those of [Sim] with the same names do. Errors for what is not there match [ErrNotFound].
+// AdminClient controls a simulator in another process through its admin API. Its methods do the
+// same as the methods of [Sim] with the same names. Errors about something that does not exist
+// wrap [ErrNotFound].
 type AdminClient struct {
 	url  string
 	http *http.Client
 }
 
-// NewAdminClient returns a client of the admin API at a base URL such as http://127.0.0.1:8082.
+// NewAdminClient returns a client for an admin API. An example of a base URL is
+// http://127.0.0.1:8082.
 func NewAdminClient(baseURL string) *AdminClient {
 	return &AdminClient{url: baseURL, http: &http.Client{}}
 }
@@ -33,17 +35,17 @@ func (c *AdminClient) Healthy(ctx context.Context) error {
 	return c.do(ctx, http.MethodGet, "/healthz", nil, nil)
 }
 
-// Snapshot returns the world as it is.
+// Snapshot returns the current state.
 func (c *AdminClient) Snapshot(ctx context.Context) (State, error) {
 	return get[State](ctx, c, "/state")
 }
 
-// Restore replaces the world.
+// Restore replaces the state.
 func (c *AdminClient) Restore(ctx context.Context, state State) error {
 	return c.do(ctx, http.MethodPut, "/state", state, nil)
 }
 
-// Seed adds many numbers at once.
+// Seed adds many numbers.
 func (c *AdminClient) Seed(ctx context.Context, seed Seed) error {
 	return c.do(ctx, http.MethodPost, "/seed", seed, nil)
 }
@@ -53,12 +55,12 @@ func (c *AdminClient) AddAccount(ctx context.Context, sid, authToken string) err
 	return c.do(ctx, http.MethodPost, "/accounts", AccountState{SID: sid, AuthToken: authToken}, nil)
 }
 
-// AddSubaccount adds an account beneath another one.
+// AddSubaccount adds a subaccount of parent.
 func (c *AdminClient) AddSubaccount(ctx context.Context, parent, sid, authToken string) error {
 	return c.do(ctx, http.MethodPost, "/accounts", AccountState{SID: sid, Parent: parent, AuthToken: authToken}, nil)
 }
 
-// RotateAuthToken makes a token the only one of an account.
+// RotateAuthToken makes authToken the only valid token of an account.
 func (c *AdminClient) RotateAuthToken(ctx context.Context, account, authToken string) error {
 	return c.do(ctx, http.MethodPost, path("accounts", account, "rotate"), AccountState{AuthToken: authToken}, nil)
 }
@@ -88,17 +90,17 @@ func (c *AdminClient) AddNumber(ctx context.Context, account, sid, phoneNumber s
 	return c.do(ctx, http.MethodPost, path("accounts", account, "numbers"), NumberState{SID: sid, PhoneNumber: phoneNumber}, nil)
 }
 
-// ReleaseNumber takes a number from its account for good.
+// ReleaseNumber removes a number and its assignments.
 func (c *AdminClient) ReleaseNumber(ctx context.Context, sid string) error {
 	return c.do(ctx, http.MethodDelete, path("numbers", sid), nil, nil)
 }
 
-// MoveNumber moves a number to another account.
+// MoveNumber moves a number to another account and removes its assignments.
 func (c *AdminClient) MoveNumber(ctx context.Context, sid, toAccount string) error {
 	return c.do(ctx, http.MethodPost, path("numbers", sid, "move"), moveRequest{toAccount}, nil)
 }
 
-// InstallAddOn installs an add-on with names derived from its unique name.
+// InstallAddOn installs an add-on with defaults for its other fields.
 func (c *AdminClient) InstallAddOn(ctx context.Context, account, sid, uniqueName string) error {
 	return c.Install(ctx, account, AddOn{SID: sid, UniqueName: uniqueName})
 }
@@ -113,32 +115,33 @@ func (c *AdminClient) UninstallAddOn(ctx context.Context, sid string) error {
 	return c.do(ctx, http.MethodDelete, path("add-ons", sid), nil, nil)
 }
 
-// Assign assigns an installed add-on to a number in the console.
+// Assign assigns an installed add-on to a number, as in the console.
 func (c *AdminClient) Assign(ctx context.Context, numberSID, addOnSID string) error {
 	return c.do(ctx, http.MethodPut, path("numbers", numberSID, "assigned", addOnSID), nil, nil)
 }
 
-// Unassign removes an assignment in the console.
+// Unassign removes an assignment, as in the console.
 func (c *AdminClient) Unassign(ctx context.Context, numberSID, addOnSID string) error {
 	return c.do(ctx, http.MethodDelete, path("numbers", numberSID, "assigned", addOnSID), nil, nil)
 }
 
-// Assigned returns the SIDs of the installations assigned to a number, sorted.
+// Assigned returns the SIDs of the installations that are assigned to a number, sorted.
 func (c *AdminClient) Assigned(ctx context.Context, numberSID string) ([]string, error) {
 	return get[[]string](ctx, c, path("numbers", numberSID, "assigned"))
 }
 
-// Behaviour returns the switches as they are.
+// Behaviour returns the current switches.
 func (c *AdminClient) Behaviour(ctx context.Context) (Behaviour, error) {
 	return get[Behaviour](ctx, c, "/behaviour")
 }
 
-// SetBehaviour sets every switch.
+// SetBehaviour replaces all switches.
 func (c *AdminClient) SetBehaviour(ctx context.Context, b Behaviour) error {
 	return c.do(ctx, http.MethodPut, "/behaviour", b, nil)
 }
 
-// UpdateBehaviour reads the switches, changes them, and writes all of them.
+// UpdateBehaviour reads all switches, changes them, and writes them back. Unlike [Sim], it does not
+// detect concurrent changes.
 func (c *AdminClient) UpdateBehaviour(ctx context.Context, change func(*Behaviour)) error {
 	b, err := c.Behaviour(ctx)
 	if err != nil {
@@ -158,22 +161,22 @@ func (c *AdminClient) RemoveFault(ctx context.Context, id int) error {
 	return c.do(ctx, http.MethodDelete, path("faults", strconv.Itoa(id)), nil, nil)
 }
 
-// ClearFaults removes every fault.
+// ClearFaults removes all faults.
 func (c *AdminClient) ClearFaults(ctx context.Context) error {
 	return c.do(ctx, http.MethodDelete, "/faults", nil, nil)
 }
 
-// Faults returns the faults there are.
+// Faults returns the active faults.
 func (c *AdminClient) Faults(ctx context.Context) ([]FaultState, error) {
 	return get[[]FaultState](ctx, c, "/faults")
 }
 
-// Injected returns how many faults have fired since the start.
+// Injected returns how often faults have fired since the start.
 func (c *AdminClient) Injected(ctx context.Context) (map[string]int, error) {
 	return get[map[string]int](ctx, c, "/faults/injected")
 }
 
-// Calls returns the counts, also number by number.
+// Calls returns all counts, including ByNumber.
 func (c *AdminClient) Calls(ctx context.Context) (Calls, error) {
 	return get[Calls](ctx, c, "/calls")
 }
@@ -183,22 +186,22 @@ func (c *AdminClient) CallTotals(ctx context.Context) (Calls, error) {
 	return get[Calls](ctx, c, "/calls?totals=true")
 }
 
-// ResetCalls sets every count to zero.
+// ResetCalls sets all counts to zero.
 func (c *AdminClient) ResetCalls(ctx context.Context) error {
 	return c.do(ctx, http.MethodDelete, "/calls", nil, nil)
 }
 
-// JournalAfter returns the mutations that follow the one numbered seq; 0 means all.
+// JournalAfter returns the changes whose Seq is greater than seq.
 func (c *AdminClient) JournalAfter(ctx context.Context, seq int64) ([]Mutation, error) {
 	return get[[]Mutation](ctx, c, "/journal?after="+strconv.FormatInt(seq, 10))
 }
 
-// Requests returns the latest requests, if the simulator remembers them.
+// Requests returns the latest requests, if the simulator logs them.
 func (c *AdminClient) Requests(ctx context.Context) ([]Request, error) {
 	return get[[]Request](ctx, c, "/requests")
 }
 
-// path joins path segments, each escaped.
+// path escapes path segments and joins them.
 func path(segments ...string) string {
 	var out strings.Builder
 	for _, s := range segments {
@@ -213,7 +216,7 @@ func get[T any](ctx context.Context, c *AdminClient, path string) (T, error) {
 	return out, err
 }
 
-// do sends a request, and decodes the answer into out unless that is nil.
+// do sends a request. It decodes the answer into out unless out is nil.
 func (c *AdminClient) do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {

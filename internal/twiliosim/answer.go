@@ -10,15 +10,15 @@ import (
 	"net/http"
 )
 
-// answer is what a request is answered with.
+// answer is an HTTP response before encoding.
 type answer struct {
 	status int
-	// body is encoded as JSON or XML; nil means none.
+	// body is encoded as JSON or XML; nil means no body.
 	body   any
 	header http.Header
 }
 
-// errorBody is the envelope of every error.
+// errorBody is the body of every error answer.
 type errorBody struct {
 	Code     int     `json:"code"`
 	Detail   *string `json:"detail,omitempty"`
@@ -35,7 +35,7 @@ func failure(status, code int, message string) answer {
 	}}
 }
 
-// outcome returns the error answer that a switch asks for.
+// outcome returns the error answer that a switch configures.
 func outcome(o Outcome, message string) answer {
 	status, code, err := o.parse()
 	if err != nil {
@@ -54,7 +54,7 @@ func unauthorized(code int, message, detail string) answer {
 	return a
 }
 
-// defaultCode returns the general Twilio code for a status.
+// defaultCode returns Twilio's general error code for a status.
 func defaultCode(status int) int {
 	switch status {
 	case http.StatusBadRequest:
@@ -74,7 +74,7 @@ func (a *answer) setRetryAfter(value string) {
 	a.header.Set("Retry-After", value)
 }
 
-// encode returns the body's bytes, nil for none.
+// encode returns the encoded body, or nil if there is none.
 func (a answer) encode(asJSON bool) []byte {
 	if a.body == nil {
 		return nil
@@ -83,7 +83,7 @@ func (a answer) encode(asJSON bool) []byte {
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(a.body); err != nil {
-		panic(fmt.Sprintf("twiliosim: encode answer: %v", err)) // Only our own types come here.
+		panic(fmt.Sprintf("twiliosim: encode answer: %v", err)) // Only types of this package are encoded.
 	}
 	body := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	if !asJSON {

@@ -33,45 +33,45 @@ func TestAnswers(t *testing.T) {
 		code   int
 	}{
 		{"create", create(pn, xe2), 201, 0},
-		{"create again answers the same", create(pn, xe), 201, 0},
+		{"repeated create returns the assignment", create(pn, xe), 201, 0},
 		{"create without the parameter", with("POST", list(pn)), 400, 20422},
 		{"create with a malformed SID", create(pn, "XE1"), 400, 20422},
 		{"create with an add-on that is not installed", create(pn, unknownXE), 404, 20404},
-		{"create with an add-on that fits no number", create(pn, xe9), 400, 20422},
-		{"create on a number there is not", create(unknownPN, xe), 404, 20404},
+		{"create with an add-on that cannot be assigned", create(pn, xe9), 400, 20422},
+		{"create on an unknown number", create(unknownPN, xe), 404, 20404},
 		{"fetch", fetch(pn, xe), 200, 0},
-		{"fetch what is not assigned", fetch(pn, xe2), 404, 20404},
+		{"fetch an add-on that is not assigned", fetch(pn, xe2), 404, 20404},
 		{"fetch with a malformed SID", fetch(pn, "XE1"), 404, 20404},
-		{"fetch a path with too much", get(numberPath(ac, pn, "/AssignedAddOns/"+xe+"/Extensions/XF/more.json")), 404, 20404},
+		{"path with too many segments", get(numberPath(ac, pn, "/AssignedAddOns/"+xe+"/Extensions/XF/more.json")), 404, 20404},
 		{"list", list(pn), 200, 0},
-		{"list a number there is not", list(unknownPN), 404, 20404},
-		{"list another account's number", list(pn3), 404, 20404},
+		{"list of an unknown number", list(unknownPN), 404, 20404},
+		{"list of another account's number", list(pn3), 404, 20404},
 		{"delete", remove(pn, xe), 204, 0},
-		{"delete what is not assigned", remove(pn, xe2), 404, 20404},
+		{"delete an add-on that is not assigned", remove(pn, xe2), 404, 20404},
 		{"update of an assignment", with("POST", fetch(pn, xe)), 405, 20004},
 		{"delete of the list", with("DELETE", list(pn)), 405, 20004},
 		{"extensions", get(numberPath(ac, pn, "/AssignedAddOns/"+xe+"/Extensions.json")), 200, 0},
-		{"extensions of what is not assigned", get(numberPath(ac, pn, "/AssignedAddOns/"+xe2+"/Extensions.json")), 404, 20404},
-		{"extension there is not", get(numberPath(ac, pn, "/AssignedAddOns/"+xe+"/Extensions/XF1.json")), 404, 20404},
+		{"extensions of an add-on that is not assigned", get(numberPath(ac, pn, "/AssignedAddOns/"+xe2+"/Extensions.json")), 404, 20404},
+		{"unknown extension", get(numberPath(ac, pn, "/AssignedAddOns/"+xe+"/Extensions/XF1.json")), 404, 20404},
 		{"number", get(numberPath(ac, pn, ".json")), 200, 0},
-		{"number there is not", get(numberPath(ac, unknownPN, ".json")), 404, 20404},
+		{"unknown number", get(numberPath(ac, unknownPN, ".json")), 404, 20404},
 		{"number in lower-case path", get(strings.ToLower(numberPath(ac, pn, ".json"))), 404, 20404},
 		{"release", with("DELETE", get(numberPath(ac, pn, ".json"))), 204, 0},
 		{"page size too large", get(numberPath(ac, pn, "/AssignedAddOns.json?PageSize=1001")), 400, 20007},
 		{"page size of zero", get(numberPath(ac, pn, "/AssignedAddOns.json?PageSize=0")), 400, 20422},
 		{"page token of another resource", get(numberPath(ac, pn, "/AssignedAddOns.json?PageToken=PA"+pn)), 400, 21481},
 		{"account", get(account(ac)), 200, 0},
-		{"account there is not", get(account(twiliosim.SID("AC", 77))), 404, 20404},
-		{"account of an API key's SID", get(account(mainKey)), 404, 20404},
+		{"unknown account", get(account(twiliosim.SID("AC", 77))), 404, 20404},
+		{"API key's SID in place of the account's", get(account(mainKey)), 404, 20404},
 		{"installed add-ons", get("/v1/InstalledAddOns"), 200, 0},
 		{"installed add-on", get("/v1/InstalledAddOns/" + xe), 200, 0},
-		{"installed add-on there is not", get("/v1/InstalledAddOns/" + unknownXE), 404, 20404},
+		{"unknown installed add-on", get("/v1/InstalledAddOns/" + unknownXE), 404, 20404},
 		{"uninstall", with("DELETE", get("/v1/InstalledAddOns/"+xe)), 204, 0},
 		{"installed extensions", get("/v1/InstalledAddOns/" + xe + "/Extensions"), 200, 0},
-		{"installed extensions of what there is not", get("/v1/InstalledAddOns/" + unknownXE + "/Extensions"), 404, 20404},
-		{"installed extension there is not", get("/v1/InstalledAddOns/" + xe + "/Extensions/XF1"), 404, 20404},
-		{"marketplace path with too much", get("/v1/InstalledAddOns/" + xe + "/Extensions/XF1/more"), 404, 20404},
-		{"no such path", get("/2010-04-01/Accounts/" + ac + "/Calls.json"), 404, 20404},
+		{"extensions of an unknown installed add-on", get("/v1/InstalledAddOns/" + unknownXE + "/Extensions"), 404, 20404},
+		{"unknown installed extension", get("/v1/InstalledAddOns/" + xe + "/Extensions/XF1"), 404, 20404},
+		{"marketplace path with too many segments", get("/v1/InstalledAddOns/" + xe + "/Extensions/XF1/more"), 404, 20404},
+		{"unknown path", get("/2010-04-01/Accounts/" + ac + "/Calls.json"), 404, 20404},
 
 		{"no credentials", as("none", "", list(pn)), 401, 20003},
 		{"wrong token", as(ac, "wrong", list(pn)), 401, 20003},
@@ -80,12 +80,12 @@ func TestAnswers(t *testing.T) {
 		{"main key", as(mainKey, "secret1", list(pn)), 200, 0},
 		{"main key with the wrong secret", as(mainKey, "secret2", list(pn)), 401, 20003},
 		{"main key reads the account", as(mainKey, "secret1", get(account(ac))), 200, 0},
-		{"main key of the parent", as(mainKey, "secret1", get(numberPath(sub, pn3, ".json"))), 401, 20003},
+		{"parent's main key on a subaccount", as(mainKey, "secret1", get(numberPath(sub, pn3, ".json"))), 401, 20003},
 		{"main key on the marketplace", as(mainKey, "secret1", get("/v1/InstalledAddOns")), 200, 0},
 		{"standard key", as(standardKey, "secret2", list(pn)), 200, 0},
 		{"standard key reads the account", as(standardKey, "secret2", get(account(ac))), 401, 20003},
 		{"restricted key with the permission", as(restrictedKey, "secret3", get(numberPath(ac, pn, ".json"))), 200, 0},
-		{"restricted key without", as(restrictedKey, "secret3", list(pn)), 401, 70051},
+		{"restricted key without the permission", as(restrictedKey, "secret3", list(pn)), 401, 70051},
 		{"parent's token on a subaccount", get(numberPath(sub, pn3, ".json")), 200, 0},
 		{"subaccount's own token", as(sub, "subtoken", get(numberPath(sub, pn3, ".json"))), 200, 0},
 		{"subaccount's token on the parent", as(sub, "subtoken", list(pn)), 401, 20003},
@@ -104,7 +104,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("got %d %s, want %d with code %d", r.status, r.body, tc.status, tc.code)
 			}
 			if tc.code != 0 && r.field(t, "status") != float64(tc.status) {
-				t.Errorf("status in the envelope is %v", r.field(t, "status"))
+				t.Errorf("status in the body is %v", r.field(t, "status"))
 			}
 			if tc.status == 401 && r.header.Get("Www-Authenticate") != `Basic realm="Twilio API"` {
 				t.Error("401 without WWW-Authenticate")
@@ -113,13 +113,13 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestCreateAnswersWithTheWholeResource(t *testing.T) {
+func TestCreateReturnsTheResource(t *testing.T) {
 	server := newServer(t, newWorld(t))
 	r := server.do(create(pn, xe))
 	got := r.object(t)
 	date, _ := got["date_created"].(string)
 	if !regexp.MustCompile(`^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000$`).MatchString(date) {
-		t.Errorf("date_created %q is not in RFC 2822 form", date)
+		t.Errorf("date_created %q is not in RFC 2822 format", date)
 	}
 	base := numberPath(ac, pn, "/AssignedAddOns/"+xe)
 	want := map[string]any{
@@ -135,7 +135,7 @@ func TestCreateAnswersWithTheWholeResource(t *testing.T) {
 		t.Errorf("create (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(got, server.do(fetch(pn, xe)).object(t)); diff != "" {
-		t.Errorf("fetch differs from create (-create +fetch):\n%s", diff)
+		t.Errorf("fetch and create return different resources (-create +fetch):\n%s", diff)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-func TestPathWithoutSuffixIsAnsweredInXML(t *testing.T) {
+func TestPathWithoutJSONSuffixReturnsXML(t *testing.T) {
 	server := newServer(t, newWorld(t))
 	for path, want := range map[string]string{
 		numberPath(ac, pn, ""):                            "<Sid>" + pn + "</Sid>",
@@ -172,7 +172,7 @@ func TestPathWithoutSuffixIsAnsweredInXML(t *testing.T) {
 	}
 }
 
-func TestPagesCanBeFollowedBothWays(t *testing.T) {
+func TestPagesLinkInBothDirections(t *testing.T) {
 	sim := newWorld(t)
 	var want []string
 	for i := range 5 {
@@ -211,19 +211,19 @@ func TestPagesCanBeFollowedBothWays(t *testing.T) {
 	}
 }
 
-func TestPagesOfOneOrNoneEndAtZero(t *testing.T) {
+func TestPageWithAtMostOneItemEndsAtZero(t *testing.T) {
 	sim := newWorld(t)
 	twiliosim.Must(sim.Assign(pn, xe))
 	server := newServer(t, sim)
 	for _, number := range []string{pn, pn2} {
 		r := server.do(list(number))
 		if r.field(t, "end") != 0.0 || r.field(t, "page_size") != 50.0 || r.field(t, "next_page_uri") != nil {
-			t.Errorf("%s: %s", number, r.body)
+			t.Errorf("list of %s: got %s", number, r.body)
 		}
 	}
 }
 
-func TestNumbersAreFilteredByPart(t *testing.T) {
+func TestNumbersCanBeFiltered(t *testing.T) {
 	sim := newWorld(t)
 	twiliosim.Must(sim.AddNumber(ac, twiliosim.SID("PN", 4), "+442071838750"))
 	server := newServer(t, sim)
@@ -248,7 +248,7 @@ func TestNumbersAreFilteredByPart(t *testing.T) {
 	}
 }
 
-func TestMarketplacePagesAreAbsolute(t *testing.T) {
+func TestMarketplacePagesHaveAbsoluteLinks(t *testing.T) {
 	server := newServer(t, newWorld(t))
 	r := server.do(call{path: "/v1/InstalledAddOns?PageSize=2"})
 	meta := r.field(t, "meta").(map[string]any)
@@ -266,7 +266,7 @@ func TestMarketplacePagesAreAbsolute(t *testing.T) {
 	}
 }
 
-func TestNumbersAreBoughtMovedAndReleased(t *testing.T) {
+func TestNumberIsBoughtMovedAndReleased(t *testing.T) {
 	sim := newWorld(t)
 	server := newServer(t, sim)
 	numbers := "/2010-04-01/Accounts/" + ac + "/IncomingPhoneNumbers.json"
@@ -275,13 +275,13 @@ func TestNumbersAreBoughtMovedAndReleased(t *testing.T) {
 	twiliosim.Must(sim.Assign(sid, xe))
 	moved := server.do(call{method: http.MethodPost, path: numberPath(ac, sid, ".json"), form: url.Values{"AccountSid": {sub}}})
 	if moved.field(t, "account_sid") != sub {
-		t.Errorf("move: %s", moved.body)
+		t.Errorf("move: account_sid is not %s: %s", sub, moved.body)
 	}
 	if r := server.do(list(sid)); r.status != 404 {
-		t.Errorf("the old path answers %d", r.status)
+		t.Errorf("list under the old account: status is %d, want 404", r.status)
 	}
 	if r := server.do(call{method: http.MethodDelete, path: numberPath(sub, sid, ".json")}); r.status != 204 {
-		t.Errorf("release: %d %s", r.status, r.body)
+		t.Errorf("release: got %d %s, want 204", r.status, r.body)
 	}
 	want := []twiliosim.Mutation{
 		{Seq: 1, Actor: "api", Change: "buy", Account: ac, Number: sid},

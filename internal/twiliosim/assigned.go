@@ -41,7 +41,7 @@ func (a assignment) resource(n *number) assignedAddOn {
 	}
 }
 
-// createAssigned assigns the installation of the form to the number.
+// createAssigned assigns the installation that the form names to the number.
 func (x *exchange) createAssigned(a *account, n *number) answer {
 	sid := x.form.Get("InstalledAddOnSid")
 	if !IsSID("XE", sid) {
@@ -55,13 +55,13 @@ func (x *exchange) createAssigned(a *account, n *number) answer {
 		return outcome(x.behaviour.UnsupportedListing,
 			"The Add-on cannot be assigned to a phone number")
 	}
-	if there, ok := n.withAddOn(addOn); ok {
+	if existing, ok := n.withAddOn(addOn); ok {
 		if x.behaviour.DuplicateCreate != DuplicateSame {
 			return outcome(x.behaviour.DuplicateCreate, "The Add-on is assigned already")
 		}
-		return answer{status: http.StatusCreated, body: there.resource(n)}
+		return answer{status: http.StatusCreated, body: existing.resource(n)}
 	}
-	created := x.sim.assign(x.by(), n, addOn, x.behaviour.AssignmentSID, x.settles(time.Now()))
+	created := x.sim.assign(x.origin(), n, addOn, x.behaviour.AssignmentSID, x.visibleFrom(time.Now()))
 	return answer{status: http.StatusCreated, body: created.resource(n)}
 }
 
@@ -73,7 +73,7 @@ func (x *exchange) fetchAssigned(_ *account, n *number) answer {
 	return answer{status: http.StatusOK, body: a.resource(n)}
 }
 
-// visibleAssigned returns the assignment of the path as a read sees it.
+// visibleAssigned returns the assignment that the path names, if a read shows it now.
 func (x *exchange) visibleAssigned(n *number) (assignment, bool) {
 	all := n.visible(time.Now())
 	at := sort.Search(len(all), func(i int) bool { return all[i].sid >= x.route.addOn })
@@ -101,9 +101,9 @@ func (x *exchange) deleteAssigned(_ *account, n *number) answer {
 	if !ok {
 		return x.notFound()
 	}
-	a := x.sim.unassign(x.by(), n, at, "")
+	a := x.sim.unassign(x.origin(), n, at, "")
 	now := time.Now()
-	a.settles = x.settles(now)
-	n.haunt(a, now)
+	a.visibleFrom = x.visibleFrom(now)
+	n.keepVisible(a, now)
 	return answer{status: http.StatusNoContent}
 }

@@ -8,16 +8,16 @@ import (
 	"slices"
 )
 
-// caller is who makes a request: an account by its auth token, or one of its API keys.
+// caller is an authenticated account; key is nil if it used its auth token.
 type caller struct {
 	account *account
 	key     *apiKey
 }
 
-// authorize returns the account that the request is about, or the answer that refuses it. The
-// caller holds the lock of the world.
+// authorize returns the account that the request addresses, or the answer that refuses the
+// request. The caller holds Sim.mu.
 func (x *exchange) authorize() (*account, *answer) {
-	if !x.authenticated {
+	if !x.hasCredentials {
 		return nil, new(unauthorized(20003, "Authentication Error - No credentials provided",
 			"Your AccountSid or AuthToken was incorrect."))
 	}
@@ -31,13 +31,13 @@ func (x *exchange) authorize() (*account, *answer) {
 			return nil, new(x.notFound())
 		}
 	}
-	if refusal := x.refuse(c, target); refusal != nil {
+	if refusal := x.checkAccess(c, target); refusal != nil {
 		return nil, refusal
 	}
 	return target, nil
 }
 
-// authenticate finds out who a user is.
+// authenticate returns the caller that the credentials belong to.
 func (s *Sim) authenticate(user, password string) (caller, bool) {
 	if password == "" {
 		return caller{}, false
@@ -49,15 +49,16 @@ func (s *Sim) authenticate(user, password string) (caller, bool) {
 	return caller{account: a}, a != nil && (a.token == password || a.secondary == password)
 }
 
-// refuse says why a caller may not do what it asks of an account; nil if it may.
-func (x *exchange) refuse(c caller, target *account) *answer {
+// checkAccess returns the answer that refuses the operation on the account, or nil if the caller
+// may do it.
+func (x *exchange) checkAccess(c caller, target *account) *answer {
 	foreign := target != c.account
 	if foreign && (target.parent != c.account.sid || c.key != nil) {
 		return new(unauthorized(20003, "Authenticate", ""))
 	}
-	reads := foreign && x.route.op == OpAccount // A parent may look at a subaccount it suspended.
+	parentReads := foreign && x.route.op == OpAccount // A parent may read a suspended subaccount.
 	if x.sim.effectiveStatus(c.account) != AccountActive ||
-		x.sim.effectiveStatus(target) != AccountActive && !reads {
+		x.sim.effectiveStatus(target) != AccountActive && !parentReads {
 		return new(outcome(x.behaviour.Suspended, "Account not active"))
 	}
 	if c.key == nil {
@@ -72,7 +73,7 @@ func (x *exchange) refuse(c caller, target *account) *answer {
 	return nil
 }
 
-// notFound is the answer for a resource that there is not.
+// notFound returns the answer for a resource that does not exist.
 func (x *exchange) notFound() answer {
 	return failure(http.StatusNotFound, 20404,
 		"The requested resource "+x.r.URL.EscapedPath()+" was not found")

@@ -11,34 +11,34 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration that reads and writes itself as text ("150ms") in JSON.
+// Duration is a time.Duration whose JSON form is text, such as "150ms".
 type Duration time.Duration
 
 // MarshalText implements encoding.TextMarshaler.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler; it takes what time.ParseDuration takes.
+// UnmarshalText implements encoding.TextUnmarshaler. It accepts what time.ParseDuration accepts.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	*d = Duration(v)
 	return err
 }
 
-// Outcome names an error answer as "<HTTP status>-<Twilio code>", or "<HTTP status>" alone for
-// one whose code is unknown. Any status from 400 to 599 is taken.
+// Outcome selects an error answer: "<HTTP status>-<Twilio code>", or "<HTTP status>" for the
+// general code of that status. The status is between 400 and 599.
 type Outcome string
 
-// Words that stand beside the outcomes of some switches.
+// Outcomes of some switches that are not errors, or not only errors.
 const (
-	// DuplicateSame answers a repeated create with 201 and the assignment there is.
+	// DuplicateSame answers a repeated create with 201 and the existing assignment.
 	DuplicateSame Outcome = "201-same"
-	// UninstallCascade removes the assignments of an add-on with its installation.
+	// UninstallCascade removes the assignments together with the installation.
 	UninstallCascade Outcome = "cascade"
-	// UninstallRefuse answers 409 to the removal of an installation that is assigned.
+	// UninstallRefuse answers 409 if the installation is assigned, and removes nothing.
 	UninstallRefuse Outcome = "refuse-409"
 )
 
-// RetryAfterForm says how a throttled answer carries Retry-After.
+// RetryAfterForm selects the form of the Retry-After header in throttled answers.
 type RetryAfterForm string
 
 // The forms of Retry-After.
@@ -48,63 +48,64 @@ const (
 	RetryAfterHTTPDate RetryAfterForm = "http-date"
 )
 
-// AssignmentSIDForm says which SID a new assignment gets.
+// AssignmentSIDForm selects the SID of new assignments.
 type AssignmentSIDForm string
 
 // The forms of an assignment's SID.
 const (
-	// AssignmentSIDEqual gives an assignment the SID of the installation.
+	// AssignmentSIDEqual uses the SID of the installation.
 	AssignmentSIDEqual AssignmentSIDForm = "equal"
-	// AssignmentSIDDifferent gives it the one of [AssignmentSID]; only that one addresses it.
+	// AssignmentSIDDifferent uses [AssignmentSID]. Only this SID addresses the assignment.
 	AssignmentSIDDifferent AssignmentSIDForm = "different"
 )
 
-// Behaviour holds the switches for what Twilio does not document, and for its speed and limits.
+// Behaviour holds the switches for answers that Twilio does not document, and for latency and
+// limits.
 type Behaviour struct {
-	// DuplicateCreate answers a create of what is assigned already: DuplicateSame (default),
-	// "409-20409", "400".
+	// DuplicateCreate is the answer to a create of an existing assignment: DuplicateSame
+	// (default), or an error such as "409-20409" or "400".
 	DuplicateCreate Outcome `json:"duplicateCreate"`
-	// UnknownAddOn answers a create with an add-on that is not installed on the account:
-	// "404-20404" (default), "400-20422".
+	// UnknownAddOn is the answer to a create whose add-on is not installed on the account:
+	// "404-20404" (default), or another error such as "400-20422".
 	UnknownAddOn Outcome `json:"unknownAddOn"`
-	// UnsupportedListing answers a create with an add-on that cannot be assigned to numbers:
-	// "400" (default).
+	// UnsupportedListing is the answer to a create whose add-on cannot be assigned to numbers:
+	// "400" (default), or another error.
 	UnsupportedListing Outcome `json:"unsupportedListing"`
-	// Uninstall says what removing an assigned installation over HTTP does: UninstallCascade
-	// (default) or UninstallRefuse.
+	// Uninstall selects what the removal of an assigned installation over HTTP does:
+	// UninstallCascade (default) or UninstallRefuse.
 	Uninstall Outcome `json:"uninstall"`
-	// Suspended answers for an account that is suspended or closed: "401-20003" (default),
-	// "403-20003", "403-20403", "403-20005".
+	// Suspended is the answer for a suspended or closed account: "401-20003" (default), or another
+	// error such as "403-20003", "403-20403" or "403-20005".
 	Suspended Outcome `json:"suspended"`
-	// RestrictedKey answers a restricted API key without the permission: "401-70051" (default),
-	// "403-70051", "403-20003".
+	// RestrictedKey is the answer to a restricted API key without the permission: "401-70051"
+	// (default), or another error such as "403-70051" or "403-20003".
 	RestrictedKey Outcome `json:"restrictedKey"`
-	// RetryAfter says how a 429 for a limit carries Retry-After; default RetryAfterAbsent.
+	// RetryAfter is the form of the header in answers to throttled requests. Default:
+	// RetryAfterAbsent.
 	RetryAfter RetryAfterForm `json:"retryAfter"`
-	// RetryAfterDelay is the delay it names, at least a second; default one second.
+	// RetryAfterDelay is the value of that header, at least one second. Default: one second.
 	RetryAfterDelay Duration `json:"retryAfterDelay"`
-	// AssignmentSID says which SID new assignments get; default AssignmentSIDEqual.
+	// AssignmentSID selects the SID of new assignments. Default: AssignmentSIDEqual.
 	AssignmentSID AssignmentSIDForm `json:"assignmentSID"`
-	// ReadLag is how long list and fetch do not yet show an assignment created over HTTP, and
-	// still show one deleted over HTTP. Creates and deletes always see the truth, and so does
-	// [Sim.Assigned]. Default none.
+	// ReadLag is how long list and fetch do not show a create or delete made over HTTP. Creates,
+	// deletes, [Sim.Assigned] and changes in the console do not lag. Default: none.
 	ReadLag Duration `json:"readLag"`
-	// ConcurrencyLimit is how many requests of one account may be in flight; one more is
+	// ConcurrencyLimit is how many requests of one account may be in flight. Further requests are
 	// answered 429 and not processed. Zero, the default, means no limit.
 	ConcurrencyLimit int `json:"concurrencyLimit"`
-	// RateLimit is how many requests a second an account may make, with a burst of as many (at
-	// least one). Zero, the default, means no limit.
+	// RateLimit is how many requests per second an account may make. The burst is the same number,
+	// at least one. Zero, the default, means no limit.
 	RateLimit float64 `json:"rateLimit"`
-	// Latency is how long a request that is not throttled takes; LatencyJitter is the upper
-	// bound of a random addition to it. Defaults none.
+	// Latency is how long a request takes unless it is throttled. A random duration below
+	// LatencyJitter is added. Default: none.
 	Latency       Duration `json:"latency"`
 	LatencyJitter Duration `json:"latencyJitter"`
-	// MaxPageSize makes pages smaller than asked for, so that a few items need several pages.
-	// Zero, the default, means what Twilio documents: 1000.
+	// MaxPageSize limits pages to fewer items than requested, so that few items need several
+	// pages. Zero, the default, means Twilio's limit of 1000.
 	MaxPageSize int `json:"maxPageSize"`
 }
 
-// DefaultBehaviour returns the answers thought likeliest, no limits and no latency.
+// DefaultBehaviour returns the most likely answers, no limits and no latency.
 func DefaultBehaviour() Behaviour {
 	return Behaviour{
 		DuplicateCreate:    DuplicateSame,
@@ -119,12 +120,12 @@ func DefaultBehaviour() Behaviour {
 	}
 }
 
-// validate returns an error that names the first field with a value that means nothing.
+// validate returns an error that names the first invalid field.
 func (b Behaviour) validate() error {
 	outcomes := []struct {
 		field string
 		value Outcome
-		words []Outcome
+		other []Outcome // Valid values that are not errors.
 	}{
 		{"duplicateCreate", b.DuplicateCreate, []Outcome{DuplicateSame}},
 		{"unknownAddOn", b.UnknownAddOn, nil},
@@ -133,7 +134,7 @@ func (b Behaviour) validate() error {
 		{"restrictedKey", b.RestrictedKey, nil},
 	}
 	for _, o := range outcomes {
-		if _, _, err := o.value.parse(); err != nil && !oneOf(o.value, o.words...) {
+		if _, _, err := o.value.parse(); err != nil && !oneOf(o.value, o.other...) {
 			return fmt.Errorf("behaviour: %s: %w", o.field, err)
 		}
 	}
@@ -152,7 +153,7 @@ func (b Behaviour) validate() error {
 	return nil
 }
 
-// parse splits an error outcome; a code that is not given is the general one for the status.
+// parse splits an error outcome. Without a code, it returns the general code of the status.
 func (o Outcome) parse() (status, code int, err error) {
 	head, tail, hasCode := strings.Cut(string(o), "-")
 	if status, err = strconv.Atoi(head); err != nil || status < 400 || status > 599 {

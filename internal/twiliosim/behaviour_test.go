@@ -17,7 +17,7 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-func TestSwitches(t *testing.T) {
+func TestBehaviourSwitches(t *testing.T) {
 	unknown := twiliosim.SID("XE", 77)
 	const key = "SK00000000000000000000000000000001"
 	uninstall := call{method: http.MethodDelete, path: "/v1/InstalledAddOns/" + xe}
@@ -50,10 +50,10 @@ func TestSwitches(t *testing.T) {
 		{"suspended: forbidden", func(b *behaviour) { b.Suspended = "403-20403" }, suspend(ac, "suspended"), list(pn), 403, 20403},
 		{"suspended: not active", func(b *behaviour) { b.Suspended = "403-20005" }, suspend(ac, "suspended"), list(pn), 403, 20005},
 		{"closed", nil, suspend(ac, "closed"), account(ac), 401, 20003},
-		{"suspended parent suspends", nil, suspend(ac, "suspended"),
+		{"suspended parent, subaccount's token", nil, suspend(ac, "suspended"),
 			call{path: number.path, user: sub, password: "subtoken"}, 401, 20003},
 		{"suspended subaccount", nil, suspend(sub, "suspended"), number, 401, 20003},
-		{"suspended subaccount, seen by its parent", nil, suspend(sub, "suspended"), account(sub), 200, 0},
+		{"suspended subaccount, read by its parent", nil, suspend(sub, "suspended"), account(sub), 200, 0},
 		{"active again", nil, func(s *twiliosim.Sim) error {
 			twiliosim.Must(s.SetAccountStatus(ac, "suspended"))
 			return s.SetAccountStatus(ac, "active")
@@ -80,7 +80,7 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
-func TestUninstallCascadesOrNot(t *testing.T) {
+func TestUninstallCascadesOrIsRefused(t *testing.T) {
 	sim := newWorld(t)
 	twiliosim.Must(sim.Assign(pn, xe), sim.Assign(pn, xe2), sim.UpdateBehaviour(func(b *twiliosim.Behaviour) {
 		b.Uninstall = twiliosim.UninstallRefuse
@@ -88,40 +88,40 @@ func TestUninstallCascadesOrNot(t *testing.T) {
 	uninstall := call{method: http.MethodDelete, path: "/v1/InstalledAddOns/" + xe}
 	direct(t, sim, uninstall)
 	if diff := cmp.Diff([]string{xe, xe2}, sim.Assigned(pn)); diff != "" {
-		t.Errorf("after a refused uninstall (-want +got):\n%s", diff)
+		t.Errorf("assigned after a refused uninstall (-want +got):\n%s", diff)
 	}
 	twiliosim.Must(sim.SetBehaviour(twiliosim.DefaultBehaviour()))
 	direct(t, sim, uninstall)
 	if diff := cmp.Diff([]string{xe2}, sim.Assigned(pn)); diff != "" {
-		t.Errorf("after an uninstall (-want +got):\n%s", diff)
+		t.Errorf("assigned after an uninstall (-want +got):\n%s", diff)
 	}
 	if r := direct(t, sim, create(pn, xe)); r.status != 404 {
-		t.Errorf("create of what is not installed any more answers %d", r.status)
+		t.Errorf("create with the uninstalled add-on: status is %d, want 404", r.status)
 	}
 }
 
-func TestAssignmentWithASIDOfItsOwn(t *testing.T) {
+func TestAssignmentSIDCanDifferFromInstallation(t *testing.T) {
 	sim := newWorld(t)
 	twiliosim.Must(sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.AssignmentSID = twiliosim.AssignmentSIDDifferent }))
 	own := twiliosim.AssignmentSID(pn, xe)
-	for range 2 { // The same SID when it is assigned anew.
+	for range 2 { // A new assignment gets the same SID as before.
 		if got := direct(t, sim, create(pn, xe)).field(t, "sid"); got != own {
-			t.Fatalf("create answers sid %v, want %s", got, own)
+			t.Fatalf("create: sid is %v, want %s", got, own)
 		}
 		if got := direct(t, sim, list(pn)).items(t, "assigned_add_ons"); !cmp.Equal(got, []string{own}) {
-			t.Errorf("list has %v, want %s", got, own)
+			t.Errorf("list: got %v, want %s", got, own)
 		}
 		if r := direct(t, sim, fetch(pn, own)); r.status != 200 || r.field(t, "unique_name") != "caller_name" {
-			t.Errorf("fetch: %d %s", r.status, r.body)
+			t.Errorf("fetch: got %d %s", r.status, r.body)
 		}
 		if r := direct(t, sim, fetch(pn, xe)); r.status != 404 {
-			t.Errorf("fetch by the installation's SID answers %d", r.status)
+			t.Errorf("fetch by the installation's SID: status is %d, want 404", r.status)
 		}
 		if diff := cmp.Diff([]string{xe}, sim.Assigned(pn)); diff != "" {
 			t.Errorf("assigned (-want +got):\n%s", diff)
 		}
 		if r := direct(t, sim, remove(pn, own)); r.status != 204 {
-			t.Errorf("delete answers %d", r.status)
+			t.Errorf("delete: status is %d, want 204", r.status)
 		}
 	}
 }
@@ -130,38 +130,38 @@ func TestReadsLagBehindWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newWorld(t)
 		twiliosim.Must(sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.ReadLag = twiliosim.Duration(2 * time.Second) }))
-		see := func(when string, want ...string) {
+		expectReads := func(when string, want ...string) {
 			t.Helper()
 			if got := direct(t, sim, list(pn)).items(t, "assigned_add_ons"); !cmp.Equal(got, append([]string{}, want...)) {
-				t.Errorf("%s, list shows %v, want %v", when, got, want)
+				t.Errorf("%s: list shows %v, want %v", when, got, want)
 			}
 			status := http.StatusNotFound
 			if len(want) > 0 {
 				status = http.StatusOK
 			}
 			if got := direct(t, sim, fetch(pn, xe)).status; got != status {
-				t.Errorf("%s, fetch answers %d, want %d", when, got, status)
+				t.Errorf("%s: fetch answers %d, want %d", when, got, status)
 			}
 		}
 		direct(t, sim, create(pn, xe))
-		see("just created")
+		expectReads("just created")
 		if r := direct(t, sim, create(pn, xe)); r.status != 201 || len(sim.Journal()) != 1 {
-			t.Errorf("a create does not see the truth: %d, journal %v", r.status, sim.Journal())
+			t.Errorf("create lags: status is %d, journal %v", r.status, sim.Journal())
 		}
 		time.Sleep(2 * time.Second)
-		see("created and settled", xe)
+		expectReads("lag after create has passed", xe)
 		direct(t, sim, remove(pn, xe))
-		see("just deleted", xe)
+		expectReads("just deleted", xe)
 		if r := direct(t, sim, remove(pn, xe)); r.status != 404 {
-			t.Errorf("a delete does not see the truth: %d", r.status)
+			t.Errorf("delete lags: status is %d, want 404", r.status)
 		}
 		if got := sim.Assigned(pn); len(got) != 0 {
 			t.Errorf("Assigned lags: %v", got)
 		}
 		time.Sleep(2 * time.Second)
-		see("deleted and settled")
+		expectReads("lag after delete has passed")
 		twiliosim.Must(sim.Assign(pn, xe))
-		see("assigned in the console", xe)
+		expectReads("assigned in the console", xe)
 	})
 }
 
@@ -188,24 +188,24 @@ func TestConcurrencyLimitIsPerAccount(t *testing.T) {
 	}
 	for range 5 {
 		if r := server.do(create(pn, xe)); r.status != 429 || r.code(t) != 20429 || r.header.Get("Retry-After") != "" {
-			t.Fatalf("beyond the limit: %d %s %v", r.status, r.body, r.header)
+			t.Fatalf("above the limit: got %d %s %v, want 429", r.status, r.body, r.header)
 		}
 	}
 	if len(sim.Journal()) != 0 {
 		t.Error("a throttled request was processed")
 	}
 	if r := server.do(call{path: numberPath(sub, pn3, ".json")}); r.status != 200 {
-		t.Errorf("another account: %d", r.status)
+		t.Errorf("another account: status is %d, want 200", r.status)
 	}
 	if got := sim.MaxInFlight(ac); got != 2 {
 		t.Errorf("MaxInFlight is %d, want 2", got)
 	}
 	if got := sim.Calls().ByAccount[ac].Throttled; got != 5 {
-		t.Errorf("%d calls are counted as throttled, want 5", got)
+		t.Errorf("got %d throttled calls, want 5", got)
 	}
 }
 
-// A client that keeps to the limit must never be throttled: the bench's figures stand on it.
+// The figures of the bench rely on this.
 func TestClientWithinTheLimitIsNeverThrottled(t *testing.T) {
 	const limit = 4
 	sim := newWorld(t)
@@ -227,7 +227,7 @@ func TestClientWithinTheLimitIsNeverThrottled(t *testing.T) {
 	}
 	workers.Wait()
 	if got := sim.MaxInFlight(ac); got > limit {
-		t.Errorf("MaxInFlight is %d", got)
+		t.Errorf("MaxInFlight is %d, want at most %d", got, limit)
 	}
 }
 
@@ -249,19 +249,19 @@ func TestRateLimitAndRetryAfter(t *testing.T) {
 		}
 		limit(twiliosim.RetryAfterSeconds)
 		if ok, last := burst(); ok != 4 || last.status != 429 || last.header.Get("Retry-After") != "3" {
-			t.Errorf("first burst: %d pass, then %d %v", ok, last.status, last.header)
+			t.Errorf("first burst: %d requests pass, want 4; then got %d %v", ok, last.status, last.header)
 		}
 		time.Sleep(500 * time.Millisecond)
 		limit(twiliosim.RetryAfterHTTPDate)
 		ok, last := burst()
 		date, err := http.ParseTime(last.header.Get("Retry-After"))
 		if ok != 2 || err != nil || !date.Equal(time.Now().Add(3*time.Second).Truncate(time.Second)) {
-			t.Errorf("half a second on: %d pass, Retry-After %q, %v", ok, last.header.Get("Retry-After"), err)
+			t.Errorf("burst after half a second: %d requests pass, want 2; Retry-After is %q (%v)", ok, last.header.Get("Retry-After"), err)
 		}
 	})
 }
 
-func TestLatencyPassesBeforeAndAfterProcessing(t *testing.T) {
+func TestHalfOfTheLatencyPrecedesProcessing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newWorld(t)
 		twiliosim.Must(sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.Latency = twiliosim.Duration(100 * time.Millisecond) }))
@@ -274,20 +274,20 @@ func TestLatencyPassesBeforeAndAfterProcessing(t *testing.T) {
 		}()
 		time.Sleep(49 * time.Millisecond)
 		if n := len(sim.Journal()); n != 0 {
-			t.Error("processed before half of the latency had passed")
+			t.Error("the request was processed before half of the latency")
 		}
 		time.Sleep(2 * time.Millisecond)
 		if n := len(sim.Journal()); n != 1 {
-			t.Error("not processed after half of the latency")
+			t.Error("the request was not processed after half of the latency")
 		}
 		<-done
 		if took := time.Since(start); took != 100*time.Millisecond {
-			t.Errorf("took %v, want 100ms", took)
+			t.Errorf("the request took %v, want 100ms", took)
 		}
 	})
 }
 
-func TestBehaviourRefusesWhatMeansNothing(t *testing.T) {
+func TestBehaviourRefusesInvalidValues(t *testing.T) {
 	for _, change := range []func(*twiliosim.Behaviour){
 		func(b *twiliosim.Behaviour) { b.DuplicateCreate = "200-same" },
 		func(b *twiliosim.Behaviour) { b.UnknownAddOn = twiliosim.DuplicateSame },
@@ -300,10 +300,10 @@ func TestBehaviourRefusesWhatMeansNothing(t *testing.T) {
 	} {
 		sim := newWorld(t)
 		if err := sim.UpdateBehaviour(change); err == nil || !strings.HasPrefix(err.Error(), "behaviour: ") {
-			t.Errorf("error is %v", err)
+			t.Errorf("error is %v, want one that starts with \"behaviour: \"", err)
 		}
 		if diff := cmp.Diff(twiliosim.DefaultBehaviour(), sim.Behaviour()); diff != "" {
-			t.Errorf("behaviour has changed:\n%s", diff)
+			t.Errorf("an invalid value changed the behaviour (-want +got):\n%s", diff)
 		}
 	}
 }

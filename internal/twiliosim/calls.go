@@ -8,24 +8,24 @@ import (
 	"sync"
 )
 
-// Count counts requests by their outcome. A request is in Calls from its arrival, and in one of
-// the others as soon as its answer starts; so a caller that has an answer finds it counted.
+// Count counts requests by outcome. Calls includes a request from its arrival. One of the other
+// fields includes it before its answer is written, so a client that has an answer finds it counted.
 type Count struct {
 	Calls int `json:"calls"`
-	// Succeeded counts 2xx, Redirected 3xx, Throttled 429, Rejected every other 4xx and Failed 5xx.
+	// Succeeded counts 2xx, Redirected 3xx, Throttled 429, Rejected all other 4xx, and Failed 5xx.
 	Succeeded  int `json:"succeeded,omitempty"`
 	Redirected int `json:"redirected,omitempty"`
 	Throttled  int `json:"throttled,omitempty"`
 	Rejected   int `json:"rejected,omitempty"`
 	Failed     int `json:"failed,omitempty"`
-	// Broken counts connections reset, or hung until the client went, without a status line.
+	// Broken counts requests without a status: the connection was reset, or the client gave up.
 	Broken int `json:"broken,omitempty"`
 }
 
-// statusBroken stands for an answer that never had a status line.
+// statusBroken stands for a request that received no status.
 const statusBroken = 0
 
-// field returns the counter that a status belongs to.
+// field returns the counter of a status.
 func (c *Count) field(status int) *int {
 	switch {
 	case status == statusBroken:
@@ -55,26 +55,26 @@ func (c Count) Plus(d Count) Count {
 	}
 }
 
-// Calls is what has been asked of the simulator since the start or the last [Sim.ResetCalls].
+// Calls counts the requests since the start or the last [Sim.ResetCalls].
 type Calls struct {
 	Total Count `json:"total"`
-	// ByAccount has the account of the path, or the one that authenticated where the path has
-	// none. Requests for no account there is are in Total alone.
+	// ByAccount uses the account in the path or, for the marketplace, the account of the user.
+	// A request for an unknown account is only in Total and ByOperation.
 	ByAccount   map[string]AccountCalls `json:"byAccount,omitempty"`
 	ByOperation map[Operation]Count     `json:"byOperation,omitempty"`
-	// ByNumber has the requests with a number in their path.
+	// ByNumber includes requests with a number in the path.
 	ByNumber map[string]map[Operation]Count `json:"byNumber,omitempty"`
 }
 
 // AccountCalls is the traffic of one account.
 type AccountCalls struct {
 	Count
-	// MaxInFlight is the most requests that were ever in flight at once, throttled ones aside.
+	// MaxInFlight is the highest number of concurrent requests, without throttled ones.
 	MaxInFlight int `json:"maxInFlight"`
 }
 
-// Of returns the count of an operation on a number. An empty number means all requests of that
-// operation, and OpAny all operations.
+// Of returns the count of an operation on a number. An empty number means all requests of the
+// operation. OpAny means all operations.
 func (c Calls) Of(op Operation, number string) Count {
 	ops := c.ByOperation
 	if number != "" {
@@ -90,19 +90,19 @@ func (c Calls) Of(op Operation, number string) Count {
 	return sum
 }
 
-// callKey is what calls are counted by. Any part may be empty.
+// callKey identifies a counter. Each field may be empty.
 type callKey struct {
 	op              Operation
 	account, number string
 }
 
-// counters counts calls. One small entry exists for each operation on each number.
+// counters counts calls, with one entry for each operation on each number.
 type counters struct {
 	mu     sync.Mutex
 	counts map[callKey]*Count
 }
 
-// arrived counts a request and returns its key's counter.
+// arrived counts the arrival of a request and returns its counter for answered.
 func (c *counters) arrived(k callKey) *Count {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +118,7 @@ func (c *counters) arrived(k callKey) *Count {
 	return n
 }
 
-// answered counts the outcome of a request that arrived counted in n.
+// answered counts the outcome of a request.
 func (c *counters) answered(n *Count, status int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +131,7 @@ func (c *counters) reset() {
 	c.counts = nil
 }
 
-// sum adds the counters up; the numbers one by one only if asked to.
+// sum adds up the counters. byNumber includes ByNumber.
 func (c *counters) sum(byNumber bool) Calls {
 	out := Calls{
 		ByAccount:   map[string]AccountCalls{},
@@ -164,13 +164,13 @@ func (c *Calls) addNumber(k callKey, n Count) {
 	ops[k.op] = ops[k.op].Plus(n)
 }
 
-// Calls returns the counts, also number by number.
-func (s *Sim) Calls() Calls { return s.withHighWater(s.calls.sum(true)) }
+// Calls returns all counts, including ByNumber.
+func (s *Sim) Calls() Calls { return s.withMaxInFlight(s.calls.sum(true)) }
 
-// CallTotals returns the counts without ByNumber, which is cheap however many numbers there are.
-func (s *Sim) CallTotals() Calls { return s.withHighWater(s.calls.sum(false)) }
+// CallTotals returns the counts without ByNumber. The result stays small with many numbers.
+func (s *Sim) CallTotals() Calls { return s.withMaxInFlight(s.calls.sum(false)) }
 
-// ResetCalls sets every count, and the high-water marks of requests in flight, to zero.
+// ResetCalls sets all counts to zero, and each MaxInFlight to the requests now in flight.
 func (s *Sim) ResetCalls() {
 	s.calls.reset()
 	s.mu.RLock()
@@ -180,7 +180,7 @@ func (s *Sim) ResetCalls() {
 	}
 }
 
-// MaxInFlight returns the most requests of an account that were ever in flight at once.
+// MaxInFlight returns the highest number of concurrent requests of an account.
 func (s *Sim) MaxInFlight(account string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -190,7 +190,7 @@ func (s *Sim) MaxInFlight(account string) int {
 	return 0
 }
 
-func (s *Sim) withHighWater(c Calls) Calls {
+func (s *Sim) withMaxInFlight(c Calls) Calls {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for sid := range maps.Keys(c.ByAccount) {

@@ -16,8 +16,8 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// Whatever happens at once, the journal must explain the state, and the counts must add up: the
-// proofs of the operator stand on both.
+// Tests of the operator rely on the journal and the counts. Under concurrent use, replaying the
+// journal must give the state, and the outcomes must add up to the calls.
 func TestJournalExplainsTheStateUnderConcurrentUse(t *testing.T) {
 	const numbers, addOns, workers, steps = 20, 5, 8, 300
 	sim := twiliosim.New(twiliosim.Options{Seed: 1, RequestLog: 10})
@@ -49,32 +49,32 @@ func TestJournalExplainsTheStateUnderConcurrentUse(t *testing.T) {
 	calls := sim.Calls()
 	n := calls.Total
 	if sum := n.Succeeded + n.Redirected + n.Throttled + n.Rejected + n.Failed + n.Broken; sum != n.Calls || n.Broken == 0 {
-		t.Errorf("the outcomes of %+v add up to %d", n, sum)
+		t.Errorf("the outcomes add up to %d, want the calls of %+v and at least one broken", sum, n)
 	}
 	if got := calls.Of(twiliosim.OpAny, ""); got != n {
-		t.Errorf("operations add up to %+v, total is %+v", got, n)
+		t.Errorf("the operations add up to %+v, want the total %+v", got, n)
 	}
 }
 
-// step does one random thing, as a client or in the console.
+// step does one random action, as a client or in the console.
 func step(sim *twiliosim.Sim, server server, random *rand.Rand, number, addOn string) {
 	calls := []call{create(number, addOn), remove(number, addOn), list(number), fetch(number, addOn)}
 	switch k := random.IntN(10); k {
 	case 0:
-		_ = sim.Assign(number, addOn) // It may be there.
+		_ = sim.Assign(number, addOn) // Fails if it is assigned.
 	case 1:
-		_ = sim.Unassign(number, addOn) // Or not.
+		_ = sim.Unassign(number, addOn) // Fails if it is not assigned.
 	case 2:
 		twiliosim.Must(sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.ConcurrencyLimit = random.IntN(6) }))
 	case 3:
 		sim.Snapshot()
 		sim.CallTotals()
 	default:
-		_, _ = server.try(calls[k%len(calls)]) // Some connections are reset.
+		_, _ = server.try(calls[k%len(calls)]) // A fault resets some connections.
 	}
 }
 
-// replay returns what is assigned to each number after a journal.
+// replay applies a journal to an empty state and returns the assignments of each number.
 func replay(t *testing.T, journal []twiliosim.Mutation) map[string][]string {
 	t.Helper()
 	state := map[string][]string{}
@@ -82,13 +82,13 @@ func replay(t *testing.T, journal []twiliosim.Mutation) map[string][]string {
 		at := slices.Index(state[m.Number], m.AddOn)
 		switch {
 		case m.Seq != int64(i+1):
-			t.Fatalf("entry %d has seq %d", i, m.Seq)
+			t.Fatalf("entry %d has Seq %d, want %d", i, m.Seq, i+1)
 		case m.Change == twiliosim.ChangeAssign && at < 0:
 			state[m.Number] = append(state[m.Number], m.AddOn)
 		case m.Change == twiliosim.ChangeUnassign && at >= 0:
 			state[m.Number] = slices.Delete(state[m.Number], at, at+1)
 		default:
-			t.Fatalf("entry %d makes no sense: %+v", i, m)
+			t.Fatalf("entry %d contradicts the entries before it: %+v", i, m)
 		}
 	}
 	return state
@@ -98,7 +98,7 @@ func equalSets(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// BenchmarkList is the cost of a listing without a network, with few and with many numbers.
+// BenchmarkList measures a list request without a network, with few and with many numbers.
 func BenchmarkList(b *testing.B) {
 	for _, numbers := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint(numbers), func(b *testing.B) {
@@ -121,7 +121,7 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// discard is a ResponseWriter for which only the work before it counts.
+// discard is a ResponseWriter that ignores the answer.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header       { return d.header }

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// ErrNotFound is in the errors for what is named and not there.
+// ErrNotFound is wrapped by errors about something that does not exist.
 var ErrNotFound = errors.New("not found")
 
-// AddAccount adds an active account with its auth token.
+// AddAccount adds an active account with an auth token.
 func (s *Sim) AddAccount(sid, authToken string) error {
 	return s.addAccount(sid, "", authToken)
 }
 
-// AddSubaccount adds an active account beneath another one. The parent's SID and auth token
-// give access to it on the 2010 API; the parent's API keys do not.
+// AddSubaccount adds an active subaccount of parent. As with Twilio, the parent's auth token gives
+// access to it on the 2010 API, but the parent's API keys do not.
 func (s *Sim) AddSubaccount(parent, sid, authToken string) error {
 	if parent == "" {
 		return fmt.Errorf("subaccount %s has no parent", sid)
@@ -42,11 +42,11 @@ func (s *Sim) addAccount(sid, parent, token string) error {
 	return nil
 }
 
-// AddAPIKey adds an API key to an account. The operations are those a restricted key may do.
+// AddAPIKey adds an API key to an account. allowed lists the operations of a restricted key.
 func (s *Sim) AddAPIKey(account, sid, secret string, kind KeyKind, allowed ...Operation) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.accountOf(account)
+	a, err := s.findAccount(account)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Sim) AddAPIKey(account, sid, secret string, kind KeyKind, allowed ...Op
 	return nil
 }
 
-// DeleteAPIKey removes an API key: what it was used for now answers 401.
+// DeleteAPIKey removes an API key. Requests that use it are then answered 401.
 func (s *Sim) DeleteAPIKey(sid string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,12 +74,12 @@ func (s *Sim) DeleteAPIKey(sid string) error {
 	return nil
 }
 
-// SetSecondaryAuthToken sets a second auth token, valid beside the first one until
-// RotateAuthToken. An empty one removes it.
+// SetSecondaryAuthToken sets a second auth token. Both tokens are valid until RotateAuthToken.
+// An empty token removes it.
 func (s *Sim) SetSecondaryAuthToken(account, authToken string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.accountOf(account)
+	a, err := s.findAccount(account)
 	if err != nil {
 		return err
 	}
@@ -87,11 +87,11 @@ func (s *Sim) SetSecondaryAuthToken(account, authToken string) error {
 	return nil
 }
 
-// RotateAuthToken makes a token the only one of an account: what was valid before fails at once.
+// RotateAuthToken makes authToken the only valid token. Earlier tokens are refused at once.
 func (s *Sim) RotateAuthToken(account, authToken string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.accountOf(account)
+	a, err := s.findAccount(account)
 	if err != nil {
 		return err
 	}
@@ -100,11 +100,12 @@ func (s *Sim) RotateAuthToken(account, authToken string) error {
 	return nil
 }
 
-// SetAccountStatus suspends, reactivates or closes an account. Closing it releases its numbers.
+// SetAccountStatus suspends, reactivates or closes an account. Closing releases its numbers and is
+// final.
 func (s *Sim) SetAccountStatus(account string, status AccountStatus) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.accountOf(account)
+	a, err := s.findAccount(account)
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,8 @@ func (s *Sim) SetAccountStatus(account string, status AccountStatus) error {
 	return nil
 }
 
-// AddNumber adds an incoming phone number, in E.164 form, to an account.
+// AddNumber adds an incoming phone number in E.164 format to an account. It can add a released
+// number again under the same SID.
 func (s *Sim) AddNumber(account, sid, phoneNumber string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +132,7 @@ func (s *Sim) AddNumber(account, sid, phoneNumber string) error {
 }
 
 func (s *Sim) addNumber(account, sid, phoneNumber string) (*number, error) {
-	a, err := s.accountOf(account)
+	a, err := s.findAccount(account)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +140,7 @@ func (s *Sim) addNumber(account, sid, phoneNumber string) (*number, error) {
 		return nil, err
 	}
 	if !strings.HasPrefix(phoneNumber, "+") || a.byPhoneNumber[phoneNumber] != nil {
-		return nil, fmt.Errorf("phone number %q is not in E.164 form, or there already", phoneNumber)
+		return nil, fmt.Errorf("phone number %q is not in E.164 format or already exists", phoneNumber)
 	}
 	n := &number{sid: sid, phoneNumber: phoneNumber, friendlyName: phoneNumber, created: time.Now()}
 	a.add(n)
@@ -146,11 +148,11 @@ func (s *Sim) addNumber(account, sid, phoneNumber string) (*number, error) {
 	return n, nil
 }
 
-// ReleaseNumber takes a number from its account for good, with its assignments.
+// ReleaseNumber removes a number and its assignments from its account.
 func (s *Sim) ReleaseNumber(sid string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, err := s.numberOf(sid)
+	n, err := s.findNumber(sid)
 	if err != nil {
 		return err
 	}
@@ -158,15 +160,15 @@ func (s *Sim) ReleaseNumber(sid string) error {
 	return nil
 }
 
-// MoveNumber moves a number to another account. Its assignments end.
+// MoveNumber moves a number to another account and removes its assignments.
 func (s *Sim) MoveNumber(sid, toAccount string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, err := s.numberOf(sid)
+	n, err := s.findNumber(sid)
 	if err != nil {
 		return err
 	}
-	to, err := s.accountOf(toAccount)
+	to, err := s.findAccount(toAccount)
 	if err != nil {
 		return err
 	}
@@ -174,16 +176,16 @@ func (s *Sim) MoveNumber(sid, toAccount string) error {
 	return nil
 }
 
-// InstallAddOn installs an add-on on an account, with names derived from its unique name.
+// InstallAddOn installs an add-on on an account. Its other fields get defaults, as in Install.
 func (s *Sim) InstallAddOn(account, sid, uniqueName string) error {
 	return s.Install(account, AddOn{SID: sid, UniqueName: uniqueName})
 }
 
-// Install installs an add-on on an account. What is empty but for the SID gets a default.
+// Install installs an add-on on an account. All empty fields except the SID get defaults.
 func (s *Sim) Install(account string, addOn AddOn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.accountOf(account)
+	a, err := s.findAccount(account)
 	if err != nil {
 		return err
 	}
@@ -193,7 +195,7 @@ func (s *Sim) Install(account string, addOn AddOn) error {
 	addOn.setDefaults()
 	for _, x := range a.addOns {
 		if x.UniqueName == addOn.UniqueName {
-			return fmt.Errorf("account %s has an add-on named %q already", account, addOn.UniqueName)
+			return fmt.Errorf("account %s already has an add-on named %q", account, addOn.UniqueName)
 		}
 	}
 	x := &installation{AddOn: addOn, account: a, created: time.Now()}
@@ -218,7 +220,7 @@ func (x *AddOn) setDefaults() {
 	x.Configuration = maps.Clone(x.Configuration)
 }
 
-// UninstallAddOn removes an installation and its assignments, whatever Behaviour.Uninstall says.
+// UninstallAddOn removes an installation and its assignments, regardless of Behaviour.Uninstall.
 func (s *Sim) UninstallAddOn(sid string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,31 +232,31 @@ func (s *Sim) UninstallAddOn(sid string) error {
 	return nil
 }
 
-// Assign assigns an installed add-on to a number in the console. Reads show it at once.
+// Assign assigns an installed add-on to a number, as in the console. Reads show it at once.
 func (s *Sim) Assign(numberSID, addOnSID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, x, err := s.pair(numberSID, addOnSID)
+	n, x, err := s.findNumberAndAddOn(numberSID, addOnSID)
 	if err != nil {
 		return err
 	}
-	if _, there := n.withAddOn(x); there {
-		return fmt.Errorf("add-on %s is assigned to number %s already", addOnSID, numberSID)
+	if _, ok := n.withAddOn(x); ok {
+		return fmt.Errorf("add-on %s is already assigned to number %s", addOnSID, numberSID)
 	}
 	s.assign(console, n, x, s.behaviour.Load().AssignmentSID, time.Time{})
 	return nil
 }
 
-// Unassign removes an assignment in the console, given the SID of the installation.
+// Unassign removes the assignment of an installed add-on to a number, as in the console.
 func (s *Sim) Unassign(numberSID, addOnSID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, x, err := s.pair(numberSID, addOnSID)
+	n, x, err := s.findNumberAndAddOn(numberSID, addOnSID)
 	if err != nil {
 		return err
 	}
-	a, there := n.withAddOn(x)
-	if !there {
+	a, ok := n.withAddOn(x)
+	if !ok {
 		return fmt.Errorf("add-on %s on number %s: %w", addOnSID, numberSID, ErrNotFound)
 	}
 	at, _ := n.position(a.sid)
@@ -262,8 +264,8 @@ func (s *Sim) Unassign(numberSID, addOnSID string) error {
 	return nil
 }
 
-// Assigned returns the SIDs of the installations assigned to a number, sorted: the truth, without
-// any lag. It is empty, not nil, for a number without any, and nil for a number there is not.
+// Assigned returns the SIDs of the installations that are assigned to a number, sorted and without
+// read lag. It returns nil if the number does not exist, and an empty slice if it has no add-on.
 func (s *Sim) Assigned(numberSID string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -283,23 +285,23 @@ func (n *number) addOnSIDs() []string {
 	return sids
 }
 
-func (s *Sim) accountOf(sid string) (*account, error) {
+func (s *Sim) findAccount(sid string) (*account, error) {
 	if a := s.accounts[sid]; a != nil {
 		return a, nil
 	}
 	return nil, fmt.Errorf("account %q: %w", sid, ErrNotFound)
 }
 
-func (s *Sim) numberOf(sid string) (*number, error) {
+func (s *Sim) findNumber(sid string) (*number, error) {
 	if n := s.numbers[sid]; n != nil {
 		return n, nil
 	}
 	return nil, fmt.Errorf("number %q: %w", sid, ErrNotFound)
 }
 
-// pair returns a number and an installation of the same account.
-func (s *Sim) pair(numberSID, addOnSID string) (*number, *installation, error) {
-	n, err := s.numberOf(numberSID)
+// findNumberAndAddOn returns a number and an installation of the same account.
+func (s *Sim) findNumberAndAddOn(numberSID, addOnSID string) (*number, *installation, error) {
+	n, err := s.findNumber(numberSID)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -310,13 +312,13 @@ func (s *Sim) pair(numberSID, addOnSID string) (*number, *installation, error) {
 	return n, x, nil
 }
 
-// checkNew returns an error unless sid is a SID of its kind and not among those there are.
-func checkNew[T any](prefix, sid string, there map[string]T) error {
+// checkNew returns an error if sid has the wrong form or already exists.
+func checkNew[T any](prefix, sid string, existing map[string]T) error {
 	if !IsSID(prefix, sid) {
-		return fmt.Errorf("%q is no %s SID", sid, prefix)
+		return fmt.Errorf("%q is not a SID with prefix %s", sid, prefix)
 	}
-	if _, ok := there[sid]; ok {
-		return fmt.Errorf("%s is there already", sid)
+	if _, ok := existing[sid]; ok {
+		return fmt.Errorf("%s already exists", sid)
 	}
 	return nil
 }

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// extension is a place where an installed add-on is invoked.
+// extension is a Twilio product that invokes an installed add-on.
 type extension struct {
 	sid, friendlyName, productName, uniqueName string
 	enabled                                    bool
 }
 
-// extensions returns what every add-on of ours extends, by SID.
+// extensions returns the same two extensions for every add-on, sorted by SID.
 func (x *installation) extensions() []extension {
 	all := []extension{
 		{derivedSID("XF", x.SID, "voice-incoming"), "Incoming Voice Call", "Programmable Voice",

@@ -13,25 +13,25 @@ import (
 	"time"
 )
 
-// fail answers a request that meets a fault.
+// fail answers a request to which a fault applies.
 func (x *exchange) fail(f Fault) {
 	x.fault = f
-	if oneOf(f.Kind, spoilers...) {
+	if oneOf(f.Kind, distortions...) {
 		a := x.process()
-		x.waitOut()
-		x.spoil(a)
+		x.waitLatency()
+		x.distort(a)
 		return
 	}
 	var processed *answer
 	if f.Processed {
 		processed = new(x.process())
 	}
-	x.waitOut()
+	x.waitLatency()
 	x.replace(processed)
 }
 
-// replace answers in place of Twilio. processed is the answer there would have been, if the
-// request was processed.
+// replace answers in place of Twilio. processed is Twilio's own answer, or nil if the request was
+// not processed.
 func (x *exchange) replace(processed *answer) {
 	f := x.fault
 	switch f.Kind {
@@ -56,7 +56,8 @@ func (x *exchange) replace(processed *answer) {
 	}
 }
 
-// success returns the status of success for the operation, where a body is possible.
+// success returns the success status of the operation. It is 200 for a delete, because a 204 allows
+// no body.
 func (x *exchange) success() int {
 	if x.r.Method == http.MethodPost && x.route.op != OpUpdateNumber {
 		return http.StatusCreated
@@ -84,7 +85,7 @@ func (x *exchange) faultError(status int) answer {
 	return a
 }
 
-// retryAfter returns the value of the header, empty for none.
+// retryAfter returns the value of the Retry-After header, or "" for none.
 func (f Fault) retryAfter() string {
 	after, ok := strings.CutPrefix(f.RetryAfter, "date")
 	if !ok {
@@ -94,7 +95,7 @@ func (f Fault) retryAfter() string {
 	return time.Now().Add(d).UTC().Format(http.TimeFormat)
 }
 
-// sendChunked writes an answer without its length.
+// sendChunked writes an answer without a Content-Length.
 func (x *exchange) sendChunked(a answer) {
 	x.setHeader(a)
 	x.finish(a.status)
@@ -124,7 +125,7 @@ func (x *exchange) sendHTML() {
 	_, _ = x.w.Write([]byte(page))
 }
 
-// reset closes the connection so that the client gets a TCP reset.
+// reset closes the connection so that the client receives a TCP reset.
 func (x *exchange) reset() {
 	x.finish(statusBroken)
 	hijacker, ok := x.w.(http.Hijacker)
@@ -145,7 +146,7 @@ func (x *exchange) reset() {
 	_ = raw.Close()
 }
 
-// hang waits for the client to go, or for the fault's delay, and then answers.
+// hang waits until the client disconnects, or answers after the fault's delay.
 func (x *exchange) hang(processed *answer) {
 	var late <-chan time.Time
 	if x.fault.Delay > 0 {
@@ -174,8 +175,8 @@ func (x *exchange) redirect() {
 	})
 }
 
-// spoil writes Twilio's own answer, but wrongly.
-func (x *exchange) spoil(a answer) {
+// distort writes Twilio's own answer with an error in it.
+func (x *exchange) distort(a answer) {
 	body := a.encode(x.route.json)
 	switch x.fault.Kind {
 	case FaultSlowBody:
@@ -192,12 +193,12 @@ func (x *exchange) spoil(a answer) {
 		x.sendWhole(a, x.swapNumber(body))
 	case FaultWrongSID:
 		x.sendWhole(a, swapFirstSID(body))
-	default: // The others were applied to the page as it was made.
+	default: // The other kinds were applied while the content was made.
 		x.send(a)
 	}
 }
 
-// swapNumber replaces the number of the path, wherever it occurs in a body.
+// swapNumber replaces every occurrence of the requested number's SID in a body.
 func (x *exchange) swapNumber(body []byte) []byte {
 	if x.route.number == "" {
 		return body
@@ -205,7 +206,7 @@ func (x *exchange) swapNumber(body []byte) []byte {
 	return bytes.ReplaceAll(body, []byte(x.route.number), []byte(derivedSID("PN", "wrong", x.route.number)))
 }
 
-// swapFirstSID replaces the SID in the first "sid" of a body, wherever it occurs.
+// swapFirstSID replaces every occurrence of the SID in the first "sid" field of a body.
 func swapFirstSID(body []byte) []byte {
 	_, rest, ok := bytes.Cut(body, []byte(`"sid":"`))
 	if !ok || len(rest) < 34 {
@@ -217,7 +218,7 @@ func swapFirstSID(body []byte) []byte {
 
 func (x *exchange) sendWhole(a answer, body []byte) { x.sendBody(a, len(body), body) }
 
-// sendBody writes the answer's header, saying that a body has a length, and that much of a body.
+// sendBody writes the header with the given Content-Length, and then the body.
 func (x *exchange) sendBody(a answer, length int, body []byte) {
 	x.setHeader(a)
 	if a.body != nil {
@@ -245,7 +246,7 @@ func (x *exchange) sendSlowly(a answer, body []byte) {
 	}
 }
 
-// sendOversized writes an object with a long string before its other fields.
+// sendOversized writes an object with a long string as its first field.
 func (x *exchange) sendOversized(a answer, body []byte) {
 	size := x.fault.Bytes
 	if size == 0 {

@@ -22,8 +22,8 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// once makes a request under one fault, on a connection of its own, so that net/http has no
-// reason to try again.
+// once makes a request with one fault active. It uses a new connection, because net/http retries
+// a request that fails on a reused one.
 func once(t *testing.T, sim *twiliosim.Sim, f twiliosim.Fault, c call) (reply, error) {
 	t.Helper()
 	twiliosim.Must(sim.AddFault(f))
@@ -56,11 +56,11 @@ func TestFaultsThatReplaceTheAnswer(t *testing.T) {
 	}{
 		{"500", fault{Kind: twiliosim.FaultError}, list(pn), 500, 20500, retryAfter("")},
 		{"503", fault{Kind: twiliosim.FaultError, Status: 503}, list(pn), 503, 20503, retryAfter("")},
-		{"503 in seconds", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "7"}, list(pn), 503, 20503, retryAfter("7")},
-		{"503 in an age", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "999999999"}, list(pn), 503, 20503, retryAfter("999999999")},
-		{"503 in the past", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "-5"}, list(pn), 503, 20503, retryAfter("-5")},
-		{"503 soon", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "soon"}, list(pn), 503, 20503, retryAfter("soon")},
-		{"503 at a date", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "date+1h"}, list(pn), 503, 20503, func(r reply) bool {
+		{"503 with seconds", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "7"}, list(pn), 503, 20503, retryAfter("7")},
+		{"503 with a huge delay", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "999999999"}, list(pn), 503, 20503, retryAfter("999999999")},
+		{"503 with a negative delay", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "-5"}, list(pn), 503, 20503, retryAfter("-5")},
+		{"503 with an invalid delay", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "soon"}, list(pn), 503, 20503, retryAfter("soon")},
+		{"503 with a date", fault{Kind: twiliosim.FaultError, Status: 503, RetryAfter: "date+1h"}, list(pn), 503, 20503, func(r reply) bool {
 			date, err := http.ParseTime(r.header.Get("Retry-After"))
 			ahead := time.Until(date)
 			return err == nil && ahead > 59*time.Minute && ahead <= time.Hour
@@ -68,7 +68,7 @@ func TestFaultsThatReplaceTheAnswer(t *testing.T) {
 		{"429", fault{Kind: twiliosim.FaultError, Status: 429}, create(pn, xe), 429, 20429, nil},
 		{"401", fault{Kind: twiliosim.FaultError, Status: 401}, create(pn, xe), 401, 20003, nil},
 		{"403 with a code", fault{Kind: twiliosim.FaultError, Status: 403, Code: 70051}, create(pn, xe), 403, 70051, nil},
-		{"404 for what is there", fault{Kind: twiliosim.FaultError, Status: 404}, list(pn), 404, 20404, nil},
+		{"404 for an existing number", fault{Kind: twiliosim.FaultError, Status: 404}, list(pn), 404, 20404, nil},
 		{"chunked 404", fault{Kind: twiliosim.FaultChunkedError}, list(pn), 404, 20404, func(r reply) bool {
 			return r.header.Get("Content-Length") == ""
 		}},
@@ -79,7 +79,7 @@ func TestFaultsThatReplaceTheAnswer(t *testing.T) {
 		{"empty object", fault{Kind: twiliosim.FaultEmptyObject}, list(pn), 200, 0, body("{}")},
 		{"empty body", fault{Kind: twiliosim.FaultEmptyBody}, create(pn, xe), 201, 0, body("")},
 		{"redirect to the same host", fault{Kind: twiliosim.FaultRedirect}, list(pn), 307, 0, location(list(pn).path + "?Redirected=true")},
-		{"redirect elsewhere", fault{Kind: twiliosim.FaultRedirect, Status: 302, Location: "https://elsewhere.invalid"}, list(pn), 302, 0,
+		{"redirect to another host", fault{Kind: twiliosim.FaultRedirect, Status: 302, Location: "https://elsewhere.invalid"}, list(pn), 302, 0,
 			location("https://elsewhere.invalid" + list(pn).path)},
 	}
 	for _, tc := range cases {
@@ -96,7 +96,7 @@ func TestFaultsThatReplaceTheAnswer(t *testing.T) {
 				t.Errorf("body is %s, want code %d", r.body, tc.code)
 			}
 			if tc.check != nil && !tc.check(r) {
-				t.Errorf("got %v %s", r.header, r.body[:min(len(r.body), 300)])
+				t.Errorf("unexpected answer: %v %s", r.header, r.body[:min(len(r.body), 300)])
 			}
 			if n := len(sim.Journal()); n != 0 {
 				t.Errorf("the request was processed")
@@ -112,7 +112,7 @@ func TestFaultsAfterProcessing(t *testing.T) {
 		sim := newWorld(t)
 		r, err := once(t, sim, twiliosim.Fault{Kind: kind, Processed: true}, create(pn, xe))
 		if diff := cmp.Diff([]string{xe}, sim.Assigned(pn)); diff != "" {
-			t.Errorf("%s: not processed:\n%s", kind, diff)
+			t.Errorf("%s: the request was not processed (-want +got):\n%s", kind, diff)
 		}
 		if (kind == twiliosim.FaultReset) != (err != nil) || strings.Contains(r.body, xe) {
 			t.Errorf("%s: got %v, %v", kind, r, err)
@@ -120,7 +120,7 @@ func TestFaultsAfterProcessing(t *testing.T) {
 	}
 }
 
-func TestResetsReachTheClientAsResets(t *testing.T) {
+func TestResetReachesTheClient(t *testing.T) {
 	for _, processed := range []bool{false, true} {
 		sim := newWorld(t)
 		_, err := once(t, sim, twiliosim.Fault{Kind: twiliosim.FaultReset, Processed: processed}, create(pn, xe))
@@ -133,7 +133,7 @@ func TestResetsReachTheClientAsResets(t *testing.T) {
 	}
 }
 
-func TestHangLastsUntilTheClientGoes(t *testing.T) {
+func TestHangLastsUntilTheClientDisconnects(t *testing.T) {
 	for _, processed := range []bool{false, true} {
 		sim := newWorld(t)
 		twiliosim.Must(sim.AddFault(twiliosim.Fault{Kind: twiliosim.FaultHang, Processed: processed}))
@@ -151,7 +151,7 @@ func TestHangLastsUntilTheClientGoes(t *testing.T) {
 			res.Body.Close()
 		}
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("error is %v, want the client's own", err)
+			t.Errorf("error is %v, want context.Canceled", err)
 		}
 		for sim.Calls().Total.Broken == 0 {
 			time.Sleep(time.Millisecond)
@@ -162,7 +162,7 @@ func TestHangLastsUntilTheClientGoes(t *testing.T) {
 	}
 }
 
-func TestHangWithADelayAnswersLate(t *testing.T) {
+func TestHangAnswersAfterItsDelay(t *testing.T) {
 	sim := newWorld(t)
 	r, err := once(t, sim, twiliosim.Fault{Kind: twiliosim.FaultHang, Delay: twiliosim.Duration(time.Millisecond)}, create(pn, xe))
 	if err != nil || r.status != 201 || r.field(t, "sid") != xe {
@@ -170,30 +170,30 @@ func TestHangWithADelayAnswersLate(t *testing.T) {
 	}
 }
 
-func TestFaultsThatSpoilTheAnswer(t *testing.T) {
+func TestFaultsThatDistortTheAnswer(t *testing.T) {
 	type fault = twiliosim.Fault
-	sound := newServer(t, newWorld(t)).do(list(pn))
+	correct := newServer(t, newWorld(t)).do(list(pn))
 	cases := []struct {
 		name  string
 		fault fault
 		call  call
 		check func(r reply, err error) bool
 	}{
-		{"slow body arrives whole", fault{Kind: twiliosim.FaultSlowBody, Delay: twiliosim.Duration(10 * time.Millisecond)}, list(pn),
+		{"slow body is complete", fault{Kind: twiliosim.FaultSlowBody, Delay: twiliosim.Duration(10 * time.Millisecond)}, list(pn),
 			func(r reply, err error) bool {
-				return err == nil && cmp.Equal(r.object(t), sound.object(t))
+				return err == nil && cmp.Equal(r.object(t), correct.object(t))
 			}},
 		{"truncated body ends in the middle", fault{Kind: twiliosim.FaultTruncated}, list(pn),
 			func(r reply, err error) bool {
-				return err == nil && r.status == 200 && len(r.body) == len(sound.body)/2 && !json.Valid([]byte(r.body))
+				return err == nil && r.status == 200 && len(r.body) == len(correct.body)/2 && !json.Valid([]byte(r.body))
 			}},
 		{"cut body ends unexpectedly", fault{Kind: twiliosim.FaultCutBody}, list(pn),
 			func(_ reply, err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
-		{"oversized body is valid but for its size", fault{Kind: twiliosim.FaultOversized, Bytes: 3 << 20}, list(pn),
+		{"oversized body is valid JSON", fault{Kind: twiliosim.FaultOversized, Bytes: 3 << 20}, list(pn),
 			func(r reply, err error) bool {
 				o := r.object(t)
 				delete(o, "padding")
-				return err == nil && len(r.body) > 3<<20 && cmp.Equal(o, sound.object(t))
+				return err == nil && len(r.body) > 3<<20 && cmp.Equal(o, correct.object(t))
 			}},
 		{"wrong number in a create", fault{Kind: twiliosim.FaultWrongNumber}, create(pn, xe),
 			func(r reply, err error) bool {
@@ -214,13 +214,13 @@ func TestFaultsThatSpoilTheAnswer(t *testing.T) {
 				t.Errorf("got %d %s, %v", r.status, r.body[:min(len(r.body), 500)], err)
 			}
 			if created := len(sim.Assigned(pn)) == 1; created != (tc.call.method == http.MethodPost) {
-				t.Errorf("processed is %v", created)
+				t.Errorf("processed is %v, want %v", created, !created)
 			}
 		})
 	}
 }
 
-func TestFaultsOfPaging(t *testing.T) {
+func TestFaultsOfPages(t *testing.T) {
 	sim := newWorld(t)
 	twiliosim.Must(sim.Assign(pn, xe), sim.Assign(pn, xe2),
 		sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.MaxPageSize = 1 }))
@@ -259,7 +259,7 @@ func TestFaultsOfPaging(t *testing.T) {
 	}
 }
 
-func TestFaultsChooseTheirRequests(t *testing.T) {
+func TestFaultSelectsRequests(t *testing.T) {
 	type fault = twiliosim.Fault
 	number := call{path: numberPath(ac, pn, ".json")}
 	subNumber := call{path: numberPath(sub, pn3, ".json")}
@@ -267,18 +267,18 @@ func TestFaultsChooseTheirRequests(t *testing.T) {
 	cases := []struct {
 		name  string
 		fault fault
-		fail  string // One letter a call: x fails.
+		fail  string // One character per call; x means that it fails.
 	}{
 		{"everything", fault{}, "xxxxxxxx"},
-		{"stars", fault{Operation: "*", Account: "*", Number: "*"}, "xxxxxxxx"},
+		{"wildcards", fault{Operation: "*", Account: "*", Number: "*"}, "xxxxxxxx"},
 		{"an operation", fault{Operation: twiliosim.OpList}, ".xxx..x."},
 		{"a number", fault{Number: pn}, "xx.xxxx."},
 		{"an account", fault{Account: sub}, ".......x"},
 		{"an operation on a number", fault{Operation: twiliosim.OpList, Number: pn2}, "..x....."},
 		{"the first two", fault{Operation: twiliosim.OpList, Count: 2}, ".xx....."},
 		{"the second and third", fault{Operation: twiliosim.OpList, Skip: 1, Count: 2}, "..xx...."},
-		{"the number alone", fault{Operation: twiliosim.OpNumber, Number: pn}, "....x..."},
-		{"none of them", fault{Operation: twiliosim.OpCreate, Number: pn2}, "........"},
+		{"the number resource", fault{Operation: twiliosim.OpNumber, Number: pn}, "....x..."},
+		{"no request", fault{Operation: twiliosim.OpCreate, Number: pn2}, "........"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -294,16 +294,16 @@ func TestFaultsChooseTheirRequests(t *testing.T) {
 				}
 			}
 			if got != tc.fail {
-				t.Errorf("failed %s, want %s", got, tc.fail)
+				t.Errorf("failed calls are %s, want %s", got, tc.fail)
 			}
 			if n := sim.Injected()["error-500"]; n != strings.Count(tc.fail, "x") {
-				t.Errorf("Injected says %d", n)
+				t.Errorf("Injected counts %d, want %d", n, strings.Count(tc.fail, "x"))
 			}
 		})
 	}
 }
 
-func TestProbabilityIsSeeded(t *testing.T) {
+func TestProbabilityDependsOnTheSeed(t *testing.T) {
 	run := func(seed uint64) (pattern string) {
 		sim := twiliosim.New(twiliosim.Options{Seed: seed})
 		twiliosim.Must(sim.AddFault(twiliosim.Fault{Kind: twiliosim.FaultError, Probability: 0.3}))
@@ -318,17 +318,17 @@ func TestProbabilityIsSeeded(t *testing.T) {
 	}
 	first := run(1)
 	if run(1) != first {
-		t.Error("the same seed gives other choices")
+		t.Error("the same seed gives different choices")
 	}
 	if run(2) == first {
 		t.Error("another seed gives the same choices")
 	}
 	if n := strings.Count(first, "x"); n < 200 || n > 400 {
-		t.Errorf("%d of 1000 fail, want about 300", n)
+		t.Errorf("%d of 1000 requests fail, want about 300", n)
 	}
 }
 
-func TestFaultsAreTriedInOrderAndRemoved(t *testing.T) {
+func TestFaultsApplyInOrder(t *testing.T) {
 	sim := newWorld(t)
 	twiliosim.Must(
 		sim.AddFault(twiliosim.Fault{Kind: twiliosim.FaultError, Status: 503, Count: 1}),
@@ -339,7 +339,7 @@ func TestFaultsAreTriedInOrderAndRemoved(t *testing.T) {
 		got = append(got, direct(t, sim, list(pn)).status)
 	}
 	if !sim.RemoveFault(2) || sim.RemoveFault(2) {
-		t.Error("RemoveFault does not tell what was there")
+		t.Error("RemoveFault does not report whether the fault existed")
 	}
 	got = append(got, direct(t, sim, list(pn)).status)
 	if diff := cmp.Diff([]int{503, 500, 200}, got); diff != "" {
@@ -347,31 +347,32 @@ func TestFaultsAreTriedInOrderAndRemoved(t *testing.T) {
 	}
 	sim.ClearFaults()
 	if n := len(sim.Faults()); n != 0 {
-		t.Errorf("%d faults after ClearFaults", n)
+		t.Errorf("ClearFaults left %d faults", n)
 	}
 	if diff := cmp.Diff(map[string]int{"error-503": 1, "error-500": 1}, sim.Injected()); diff != "" {
 		t.Errorf("injected (-want +got):\n%s", diff)
 	}
 }
 
-func TestFaultRefusesWhatMeansNothing(t *testing.T) {
+func TestAddFaultRefusesInvalidFaults(t *testing.T) {
 	for _, f := range []twiliosim.Fault{
 		{},
 		{Kind: "unheard-of"},
 		{Kind: twiliosim.FaultError, Probability: 1.5},
 		{Kind: twiliosim.FaultError, Count: -1},
 		{Kind: twiliosim.FaultError, Status: 100},
+		{Kind: twiliosim.FaultMissingNumber},
+		{Kind: twiliosim.FaultMissingNumber, Number: "*"},
 		{Kind: twiliosim.FaultError, RetryAfter: "date+soon"},
 	} {
 		sim := newWorld(t)
 		if err := sim.AddFault(f); err == nil || len(sim.Faults()) != 0 {
-			t.Errorf("%+v is taken: %v", f, err)
+			t.Errorf("AddFault accepted %+v (error %v)", f, err)
 		}
 	}
 }
 
-// Every kind must do something to some request: a kind that is declared and not served would
-// make a soak look clean.
+// A kind that is declared but has no effect would hide failures in the soak.
 func TestEveryKindHasAnEffect(t *testing.T) {
 	for _, kind := range twiliosim.FaultKinds() {
 		t.Run(string(kind), func(t *testing.T) {
@@ -379,24 +380,24 @@ func TestEveryKindHasAnEffect(t *testing.T) {
 			for _, faulty := range []bool{false, true} {
 				sim := newWorld(t)
 				twiliosim.Must(sim.Assign(pn, xe), sim.Assign(pn, xe2))
-				f := twiliosim.Fault{Kind: kind, Operation: twiliosim.OpFetch, Bytes: 1000, Delay: twiliosim.Duration(time.Millisecond)}
+				f := twiliosim.Fault{Kind: kind, Number: pn, Operation: twiliosim.OpFetch, Bytes: 1000, Delay: twiliosim.Duration(time.Millisecond)}
 				if faulty {
 					f.Operation = twiliosim.OpList
 				}
 				r, err := once(t, sim, f, list(pn))
-				results[faulty] = essence(r, err)
+				results[faulty] = summary(r, err)
 			}
 			same := results[false] == results[true]
 			slow := kind == twiliosim.FaultSlowBody || kind == twiliosim.FaultHang
 			if same != slow {
-				t.Errorf("with the fault: %s", results[true])
+				t.Errorf("the answers are the same: %v, want %v; with the fault: %s", same, slow, results[true])
 			}
 		})
 	}
 }
 
-// essence is what a client sees of an answer, times aside.
-func essence(r reply, err error) string {
+// summary returns what a client sees of an answer, except for times.
+func summary(r reply, err error) string {
 	if err != nil {
 		var u *url.Error
 		return "error " + map[bool]string{true: "of connection", false: "of body"}[errors.As(err, &u)]

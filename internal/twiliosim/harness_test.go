@@ -28,8 +28,8 @@ var (
 	xe9 = twiliosim.SID("XE", 9)
 )
 
-// newWorld returns an account with two numbers, two add-ons and one that fits no number, and a
-// subaccount with one number.
+// newWorld returns a simulator with an account that has two numbers, two add-ons and a third one
+// that cannot be assigned to numbers, and a subaccount that has one number.
 func newWorld(t *testing.T) *twiliosim.Sim {
 	t.Helper()
 	sim := twiliosim.New(twiliosim.Options{Seed: 1, RequestLog: 100})
@@ -46,21 +46,21 @@ func newWorld(t *testing.T) *twiliosim.Sim {
 	return sim
 }
 
-// call is one request of a test, by default with the account's auth token.
+// call is a request. By default it uses GET and the account's auth token.
 type call struct {
 	method, path   string
 	form           url.Values
 	user, password string
 }
 
-// reply is what came back.
+// reply is an answer.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// field decodes the body and returns a field of its top level.
+// field returns a top-level field of the body.
 func (r reply) field(t *testing.T, name string) any {
 	t.Helper()
 	return r.object(t)[name]
@@ -75,7 +75,7 @@ func (r reply) object(t *testing.T) map[string]any {
 	return v
 }
 
-// code returns the Twilio error code of the body, 0 for none.
+// code returns the Twilio error code in the body, or 0 if there is none.
 func (r reply) code(t *testing.T) int {
 	t.Helper()
 	if r.body == "" {
@@ -91,7 +91,7 @@ func (r reply) items(t *testing.T, key string) []string {
 	sids := []string{}
 	list, ok := r.field(t, key).([]any)
 	if !ok {
-		t.Fatalf("no list %q in %s", key, r.body)
+		t.Fatalf("body has no list %q: %s", key, r.body)
 	}
 	for _, item := range list {
 		sids = append(sids, item.(map[string]any)["sid"].(string))
@@ -126,7 +126,7 @@ func (c call) request(t *testing.T, baseURL string) *http.Request {
 	return req
 }
 
-// server is a simulator behind a real listener.
+// server is a simulator with a real listener.
 type server struct {
 	*httptest.Server
 	t      *testing.T
@@ -143,7 +143,7 @@ func newServer(t *testing.T, sim *twiliosim.Sim) server {
 	return server{Server: s, t: t, client: client}
 }
 
-// try makes a request and returns the error of the connection, if there was one.
+// try makes a request and returns the error of the connection, if any.
 func (s server) try(c call) (reply, error) {
 	s.t.Helper()
 	res, err := s.client.Do(c.request(s.t, s.URL))
@@ -164,7 +164,7 @@ func (s server) do(c call) reply {
 	return r
 }
 
-// direct makes a request without a network, for tests in a synctest bubble.
+// direct makes a request without a network, so that it works in a synctest bubble.
 func direct(t *testing.T, sim *twiliosim.Sim, c call) reply {
 	t.Helper()
 	w := httptest.NewRecorder()

@@ -82,7 +82,7 @@ func (x *exchange) fetchInstalled(a *account, _ *number) answer {
 	return answer{status: http.StatusOK, body: x.installedResource(i)}
 }
 
-// uninstall removes an installation, with its assignments if the behaviour says so.
+// uninstall removes an installation. Behaviour.Uninstall decides what happens if it is assigned.
 func (x *exchange) uninstall(a *account, _ *number) answer {
 	i := a.addOns[x.route.addOn]
 	if i == nil {
@@ -91,7 +91,7 @@ func (x *exchange) uninstall(a *account, _ *number) answer {
 	if i.assigned > 0 && x.behaviour.Uninstall == UninstallRefuse {
 		return failure(http.StatusConflict, 20409, "The Add-on is assigned to a phone number")
 	}
-	x.sim.uninstall(x.by(), i)
+	x.sim.uninstall(x.origin(), i)
 	return answer{status: http.StatusNoContent}
 }
 

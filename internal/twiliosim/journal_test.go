@@ -16,7 +16,7 @@ import (
 
 var ignoreVolatile = cmpopts.IgnoreFields(twiliosim.Mutation{}, "Time", "RequestID")
 
-func TestJournalTellsWhoDidWhatInOrder(t *testing.T) {
+func TestJournalRecordsChangesInOrder(t *testing.T) {
 	sim := newWorld(t)
 	server := newServer(t, sim)
 	created := server.do(create(pn, xe))
@@ -51,13 +51,13 @@ func TestJournalTellsWhoDidWhatInOrder(t *testing.T) {
 		t.Errorf("journal (-want +got):\n%s", diff)
 	}
 	if id := created.header.Get("Twilio-Request-Id"); got[0].RequestID != id || got[1].RequestID != "" {
-		t.Errorf("request ids are %q and %q, want %q and none", got[0].RequestID, got[1].RequestID, id)
+		t.Errorf("request IDs are %q and %q, want %q and none", got[0].RequestID, got[1].RequestID, id)
 	}
 	if !slices.IsSortedFunc(got, func(a, b twiliosim.Mutation) int { return a.Time.Compare(b.Time) }) {
-		t.Error("times are not in order")
+		t.Error("the times are not in order")
 	}
 	if diff := cmp.Diff(want[10:], sim.JournalAfter(10), ignoreVolatile); diff != "" {
-		t.Errorf("after 10 (-want +got):\n%s", diff)
+		t.Errorf("JournalAfter(10) (-want +got):\n%s", diff)
 	}
 }
 
@@ -72,10 +72,10 @@ func TestCallsAreCountedByOperationNumberAndOutcome(t *testing.T) {
 	server.do(call{path: "/v1/InstalledAddOns"})
 	server.do(call{path: "/elsewhere"})
 	if _, err := server.try(fetch(pn, xe)); err == nil {
-		t.Fatal("the reset did not reach the client")
+		t.Fatal("the client received no connection reset")
 	}
 	ok, rejected := twiliosim.Count{Calls: 1, Succeeded: 1}, twiliosim.Count{Calls: 1, Rejected: 1}
-	// net/http tries a GET again when a connection that it used before is reset.
+	// net/http retries a GET if a reused connection is reset, so the number of calls varies.
 	broken := sim.Calls().Of(twiliosim.OpFetch, "")
 	want := twiliosim.Calls{
 		Total: twiliosim.Count{Calls: 6, Succeeded: 4, Rejected: 2}.Plus(broken),
@@ -94,15 +94,15 @@ func TestCallsAreCountedByOperationNumberAndOutcome(t *testing.T) {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 	if broken.Broken == 0 || broken.Broken != broken.Calls {
-		t.Errorf("the reset is counted as %+v", broken)
+		t.Errorf("the reset requests are counted as %+v, want only broken ones", broken)
 	}
 	sim.ResetCalls()
 	if got := sim.Calls().Total; got != (twiliosim.Count{}) {
-		t.Errorf("after ResetCalls: %+v", got)
+		t.Errorf("the total after ResetCalls is %+v, want zero", got)
 	}
 }
 
-func TestRequestsAreRememberedWithoutSecrets(t *testing.T) {
+func TestRequestLogKeepsTheLatestRequests(t *testing.T) {
 	sim := newWorld(t)
 	server := newServer(t, sim)
 	for range 150 {
@@ -111,7 +111,7 @@ func TestRequestsAreRememberedWithoutSecrets(t *testing.T) {
 	server.do(fetch(pn, xe))
 	got := sim.Requests()
 	if len(got) != 100 {
-		t.Fatalf("%d requests are remembered, want 100", len(got))
+		t.Fatalf("the log has %d requests, want 100", len(got))
 	}
 	want := twiliosim.Request{Method: http.MethodGet, Path: fetch(pn, xe).path, User: ac, Operation: "fetch", Status: 404}
 	last := got[99]

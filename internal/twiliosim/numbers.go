@@ -5,11 +5,12 @@ package twiliosim
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
-// incomingPhoneNumber is the IncomingPhoneNumber resource, with the fields that Twilio fills in
-// for a number nobody has configured.
+// incomingPhoneNumber is the IncomingPhoneNumber resource. Its fields have the values of a number
+// without any configuration.
 type incomingPhoneNumber struct {
 	SID                    string            `json:"sid"`
 	AccountSID             string            `json:"account_sid"`
@@ -54,7 +55,7 @@ type incomingPhoneNumbers struct {
 	pageURIs
 }
 
-// path returns the number's path, without suffix.
+// path returns the path of the number without ".json".
 func (n *number) path() string {
 	return apiPrefix + n.account.sid + "/IncomingPhoneNumbers/" + n.sid
 }
@@ -79,6 +80,9 @@ func (x *exchange) fetchNumber(_ *account, n *number) answer {
 
 func (x *exchange) listNumbers(a *account, _ *number) answer {
 	all := a.sortedNumbers()
+	if x.fault.Kind == FaultMissingNumber {
+		all = slices.DeleteFunc(slices.Clone(all), x.isMissing)
+	}
 	q := x.r.URL.Query()
 	if q.Has("PhoneNumber") || q.Has("FriendlyName") {
 		all = filterNumbers(all, q.Get("PhoneNumber"), q.Get("FriendlyName"))
@@ -104,8 +108,8 @@ func filterNumbers(all []*number, pattern, friendlyName string) []*number {
 	return out
 }
 
-// containsPattern reports whether a part of a phone number matches a pattern, in which * stands
-// for any digit.
+// containsPattern reports whether any part of a phone number matches a pattern, in which * matches
+// any digit.
 func containsPattern(phoneNumber, pattern string) bool {
 	for from := 0; from+len(pattern) <= len(phoneNumber); from++ {
 		if matchesAt(phoneNumber[from:], pattern) {
@@ -124,7 +128,8 @@ func matchesAt(s, pattern string) bool {
 	return true
 }
 
-// buyNumber adds the number of the form. Its SID depends on the account and the number alone.
+// buyNumber adds the phone number that the form names. The SID is derived from the account and the
+// phone number, so that it is predictable.
 func (x *exchange) buyNumber(a *account, _ *number) answer {
 	phoneNumber := x.form.Get("PhoneNumber")
 	if !strings.HasPrefix(phoneNumber, "+") {
@@ -137,11 +142,11 @@ func (x *exchange) buyNumber(a *account, _ *number) answer {
 	if err != nil {
 		return failure(http.StatusBadRequest, 21422, "PhoneNumber is not available")
 	}
-	x.sim.journal.add(x.by(), Mutation{Change: ChangeBuy, Account: a.sid, Number: n.sid})
+	x.sim.journal.add(x.origin(), Mutation{Change: ChangeBuy, Account: a.sid, Number: n.sid})
 	return answer{status: http.StatusCreated, body: n.resource()}
 }
 
-// updateNumber renames the number, or moves it to another account that the caller may use.
+// updateNumber renames the number, or moves it to another account that the caller can access.
 func (x *exchange) updateNumber(a *account, n *number) answer {
 	if name := x.form.Get("FriendlyName"); name != "" {
 		n.friendlyName = name
@@ -155,14 +160,14 @@ func (x *exchange) updateNumber(a *account, n *number) answer {
 	if target == nil {
 		return failure(http.StatusBadRequest, 21470, "Invalid AccountSid")
 	}
-	if refusal := x.refuse(c, target); refusal != nil {
+	if refusal := x.checkAccess(c, target); refusal != nil {
 		return *refusal
 	}
-	x.sim.move(x.by(), n, target)
+	x.sim.move(x.origin(), n, target)
 	return answer{status: http.StatusOK, body: n.resource()}
 }
 
 func (x *exchange) releaseNumber(_ *account, n *number) answer {
-	x.sim.release(x.by(), n)
+	x.sim.release(x.origin(), n)
 	return answer{status: http.StatusNoContent}
 }

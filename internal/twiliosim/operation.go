@@ -8,14 +8,15 @@ import (
 	"strings"
 )
 
-// Operation names one kind of request, in calls, faults and restricted keys.
+// Operation is a kind of request. Counts, faults and restricted keys use it.
 type Operation string
 
-// The operations. OpAny is only for faults.
+// The operations.
 const (
+	// OpAny matches every operation. It is valid in faults and in [Calls.Of].
 	OpAny Operation = "*"
 
-	// The four of AssignedAddOns.
+	// AssignedAddOns of a number.
 	OpCreate Operation = "create"
 	OpFetch  Operation = "fetch"
 	OpList   Operation = "list"
@@ -42,23 +43,23 @@ const (
 	OpInstalledExtension  Operation = "installed-extension"
 	OpInstalledExtensions Operation = "installed-extensions"
 
-	// OpUnknown is any request that matches no other: a path or method there is not.
+	// OpUnknown is a request whose path or method the simulator does not serve.
 	OpUnknown Operation = "unknown"
 )
 
-// route is what a request asks for, read from its method and path alone.
+// route is what the method and path of a request say.
 type route struct {
 	op          Operation
 	marketplace bool
-	// known says that the path names a resource, whatever the method.
+	// known reports whether the path names a resource, regardless of the method.
 	known bool
-	// json is false for a 2010 path without the suffix ".json", which is answered in XML.
+	// json is false for a path of the 2010 API without the suffix ".json"; Twilio answers it in XML.
 	json bool
 
 	account, number, addOn, extension string
 }
 
-// methods maps each resource to the operations that its methods stand for.
+// methods maps resources and HTTP methods to operations.
 var methods = map[string]map[string]Operation{
 	"Account":              {http.MethodGet: OpAccount},
 	"IncomingPhoneNumbers": {http.MethodGet: OpNumbers, http.MethodPost: OpBuyNumber},
@@ -79,7 +80,8 @@ const (
 	marketplacePrefix = "/v1/InstalledAddOns"
 )
 
-// parseRoute reads a request. The path is taken as it was sent, escapes included: no SID needs one.
+// parseRoute takes the path as it was sent. It does not unescape it, because no SID contains an
+// escape.
 func parseRoute(method, path string) route {
 	rt := route{json: strings.HasSuffix(path, ".json")}
 	var resource string
@@ -99,7 +101,7 @@ func parseRoute(method, path string) route {
 	return rt
 }
 
-// parseAPI reads what follows /2010-04-01/Accounts/ and returns the resource's name.
+// parseAPI reads the path after /2010-04-01/Accounts/ and returns the name of the resource.
 func (rt *route) parseAPI(path string) string {
 	seg := strings.Split(strings.TrimSuffix(path, ".json"), "/")
 	names := []string{"", "IncomingPhoneNumbers", "", "AssignedAddOns", "", "Extensions", ""}
@@ -119,7 +121,7 @@ func (rt *route) parseAPI(path string) string {
 	return resources[len(seg)-1]
 }
 
-// parseMarketplace reads what follows /v1/InstalledAddOns and returns the resource's name.
+// parseMarketplace reads the path after /v1/InstalledAddOns/ and returns the name of the resource.
 func (rt *route) parseMarketplace(path string) string {
 	rt.marketplace, rt.json = true, true
 	if path == "" {

@@ -16,7 +16,7 @@ const (
 	maxPageSize     = 1000
 )
 
-// pageURIs is the part of a 2010 list answer beside its items.
+// pageURIs holds the paging fields of a list of the 2010 API.
 type pageURIs struct {
 	End             int     `json:"end"`
 	FirstPageURI    string  `json:"first_page_uri"`
@@ -28,7 +28,7 @@ type pageURIs struct {
 	URI             string  `json:"uri"`
 }
 
-// pageMeta is the same in a marketplace list answer.
+// pageMeta holds the paging fields of a list of the marketplace API.
 type pageMeta struct {
 	Page            int     `json:"page"`
 	PageSize        int     `json:"page_size"`
@@ -50,7 +50,8 @@ type page struct {
 	next, prev *string
 }
 
-// paginate chooses the page that the request asks for. prefix is that of the items' SIDs.
+// paginate returns the requested page, or the answer to invalid paging parameters. prefix is the
+// prefix of the SIDs of the items.
 func (x *exchange) paginate(prefix string, count int, sid func(int) string) (page, *answer) {
 	p := page{x: x, query: x.r.URL.Query(), size: defaultPageSize}
 	if refusal := p.parse(prefix); refusal != nil {
@@ -66,11 +67,11 @@ func (x *exchange) paginate(prefix string, count int, sid func(int) string) (pag
 	if from > 0 && to > from {
 		p.prev = new(p.link(max(p.number-1, 0), "PB"+sid(from)))
 	}
-	p.tamper(from)
+	p.applyFault(from)
 	return p, nil
 }
 
-// parse reads the paging parameters.
+// parse reads the paging parameters and returns an answer if one is invalid.
 func (p *page) parse(prefix string) *answer {
 	var err error
 	if v := p.query.Get("PageSize"); v != "" {
@@ -114,8 +115,8 @@ func (p *page) bounds(count int, sid func(int) string) (from, to int) {
 	return from, min(from+p.size, count)
 }
 
-// tamper applies the faults that concern a list.
-func (p *page) tamper(from int) {
+// applyFault applies a fault of the page itself.
+func (p *page) applyFault(from int) {
 	switch p.x.fault.Kind {
 	case FaultDuplicateItems:
 		if from > 0 {
@@ -134,7 +135,7 @@ func (p *page) tamper(from int) {
 	}
 }
 
-// link returns the path and query of a page: the request's filters, then the paging parameters.
+// link returns the path and query of a page. Like Twilio, it repeats the filters of the request.
 func (p *page) link(number int, token string) string {
 	var q strings.Builder
 	for pair := range strings.SplitSeq(p.x.r.URL.RawQuery, "&") {
@@ -150,7 +151,7 @@ func (p *page) link(number int, token string) string {
 	return p.x.r.URL.EscapedPath() + "?" + q.String()
 }
 
-// uris returns the envelope of the 2010 API: relative URIs.
+// uris returns the paging fields of the 2010 API, which uses relative URIs.
 func (p *page) uris() pageURIs {
 	start := p.number * p.size
 	return pageURIs{
@@ -160,7 +161,7 @@ func (p *page) uris() pageURIs {
 	}
 }
 
-// meta returns the envelope of the marketplace: absolute URLs.
+// meta returns the paging fields of the marketplace API, which uses absolute URLs.
 func (p *page) meta(key string) pageMeta {
 	m := pageMeta{
 		Page: p.number, PageSize: p.size, Key: key,
@@ -175,7 +176,8 @@ func (p *page) meta(key string) pageMeta {
 	return m
 }
 
-// absolute returns the URL of a path on the host that the request was sent to.
+// absolute returns the URL of a path on the host of the request. It returns an absolute URL
+// unchanged.
 func (x *exchange) absolute(path string) string {
 	switch {
 	case !strings.HasPrefix(path, "/"):

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// process does what the request asks and returns the answer.
+// process authorizes the request, executes it, and returns the answer.
 func (x *exchange) process() answer {
 	x.sim.mu.Lock()
 	defer x.sim.mu.Unlock()
@@ -27,14 +27,19 @@ func (x *exchange) process() answer {
 		return handle(x, a, nil)
 	}
 	n := a.numbers[x.route.number]
-	if n == nil {
+	if n == nil || x.isMissing(n) {
 		return x.notFound()
 	}
 	return handle(x, a, n)
 }
 
-// handlers has what each operation does. The number is nil where the path has none; otherwise it
-// is one of the account.
+// isMissing reports whether a fault makes the request behave as if the number did not exist.
+func (x *exchange) isMissing(n *number) bool {
+	return x.fault.Kind == FaultMissingNumber && x.fault.Number == n.sid
+}
+
+// handlers maps operations to their implementation. The number is nil if the path has none;
+// otherwise it belongs to the account.
 var handlers = map[Operation]func(*exchange, *account, *number) answer{
 	OpCreate:              (*exchange).createAssigned,
 	OpFetch:               (*exchange).fetchAssigned,
@@ -55,11 +60,11 @@ var handlers = map[Operation]func(*exchange, *account, *number) answer{
 	OpInstalledExtension:  (*exchange).fetchInstalledExtension,
 }
 
-// by is who makes the changes of this request.
-func (x *exchange) by() by { return by{actor: ActorAPI, requestID: x.requestID} }
+// origin identifies this request in journal entries.
+func (x *exchange) origin() origin { return origin{actor: ActorAPI, requestID: x.requestID} }
 
-// settles returns when reads agree with a change made now.
-func (x *exchange) settles(now time.Time) time.Time {
+// visibleFrom returns when reads show a change that is made now.
+func (x *exchange) visibleFrom(now time.Time) time.Time {
 	if x.behaviour.ReadLag <= 0 {
 		return time.Time{}
 	}

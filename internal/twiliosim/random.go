@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// random is a seeded source that goroutines share.
+// random is a seeded random source that is safe for concurrent use.
 type random struct {
 	mu     sync.Mutex
 	source *rand.ChaCha8
@@ -35,7 +35,7 @@ func (r *random) requestID() string {
 	return "RQ" + hex.EncodeToString(id[:])
 }
 
-// below returns a duration from zero up to d, exclusive; zero for zero.
+// below returns a duration in [0, d), or 0 if d is not positive.
 func (r *random) below(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0

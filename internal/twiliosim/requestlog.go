@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// Request describes one request for debugging. It holds no password.
+// Request describes a request for debugging. It contains no password.
 type Request struct {
 	Time   time.Time `json:"time"`
 	Method string    `json:"method"`
-	// Path is the request target, with its query.
+	// Path is the request target, including the query.
 	Path string `json:"path"`
 	// User is the user name of the credentials: an account or API key SID.
 	User      string    `json:"user,omitempty"`
 	Operation Operation `json:"operation"`
-	// Status is the HTTP status, or 0 if the connection was broken before one was sent.
+	// Status is the HTTP status, or 0 if the connection ended before a status was sent.
 	Status int `json:"status"`
-	// Fault is the kind of the fault that answered, if one did.
+	// Fault is the kind of fault that affected the request, if any.
 	Fault     FaultKind `json:"fault,omitempty"`
 	RequestID string    `json:"requestID"`
 }
 
-// requestLog remembers the latest requests.
+// requestLog is a ring buffer of the latest requests.
 type requestLog struct {
 	size int
 
@@ -48,7 +48,7 @@ func (l *requestLog) add(r Request) {
 	l.next = (l.next + 1) % l.size
 }
 
-// Requests returns the latest requests, oldest first, as many as Options.RequestLog allows.
+// Requests returns at most Options.RequestLog of the latest requests, oldest first.
 func (s *Sim) Requests() []Request {
 	l := &s.requests
 	l.mu.Lock()

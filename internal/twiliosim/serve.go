@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// maxRequestBody bounds what is read of a request, in bytes.
+// maxRequestBody is the size limit of a request body, in bytes.
 const maxRequestBody = 64 << 10
 
-// exchange is one request under way and its answer.
+// exchange is a request and its answer.
 type exchange struct {
 	sim       *Sim
 	w         http.ResponseWriter
@@ -27,11 +27,11 @@ type exchange struct {
 	latency   time.Duration
 
 	user, password string
-	authenticated  bool // Credentials were sent, right or wrong.
-	// account is the one that limits and counts apply to; nil if there is none.
+	hasCredentials bool // Valid or not.
+	// account is the account whose limits and counts apply, or nil if there is none.
 	account  *account
 	inFlight int
-	entered  bool
+	admitted bool
 	count    *Count
 	done     bool
 
@@ -42,7 +42,7 @@ type exchange struct {
 func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 	x := s.begin(w, r)
 	defer x.finish(statusBroken)
-	if !x.enter() {
+	if !x.admit() {
 		x.send(x.throttled())
 		return
 	}
@@ -53,11 +53,11 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := x.process()
-	x.waitOut()
+	x.waitLatency()
 	x.send(a)
 }
 
-// begin reads a request whole, and counts it.
+// begin reads the request and counts its arrival.
 func (s *Sim) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{
 		sim: s, w: w, r: r, start: time.Now(),
@@ -67,9 +67,9 @@ func (s *Sim) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	}
 	x.latency = time.Duration(x.behaviour.Latency) + s.random.below(time.Duration(x.behaviour.LatencyJitter))
 	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBody)
-	_ = r.ParseForm() // A form that cannot be read lacks its parameters, which is answered so.
+	_ = r.ParseForm() // If it fails, parameters are missing, and the handler answers 400.
 	x.form = r.PostForm
-	x.user, x.password, x.authenticated = r.BasicAuth()
+	x.user, x.password, x.hasCredentials = r.BasicAuth()
 	x.account = s.accountFor(x)
 	key := callKey{op: x.route.op, number: x.route.number}
 	if x.account != nil {
@@ -79,7 +79,7 @@ func (s *Sim) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	return x
 }
 
-// accountFor returns the account of the path, or the one that authenticates a path without one.
+// accountFor returns the account in the path or, for the marketplace, the account of the user.
 func (s *Sim) accountFor(x *exchange) *account {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -92,23 +92,24 @@ func (s *Sim) accountFor(x *exchange) *account {
 	return s.accounts[x.user]
 }
 
-func (x *exchange) enter() bool {
+// admit applies the limits of the account and reports whether the request may proceed.
+func (x *exchange) admit() bool {
 	if x.account == nil {
 		x.inFlight = 1
 		return true
 	}
-	x.inFlight, x.entered = x.account.traffic.enter(x.behaviour)
-	return x.entered
+	x.inFlight, x.admitted = x.account.traffic.enter(x.behaviour)
+	return x.admitted
 }
 
-// finish ends the exchange as far as counts and limits go; only its first call does anything.
-// It comes before the answer is written: the client's next request may be here before we return.
+// finish records the outcome and frees the slot of the request. Only the first call has an effect.
+// It must precede the answer: the client may send its next request before the handler returns.
 func (x *exchange) finish(status int) {
 	if x.done {
 		return
 	}
 	x.done = true
-	if x.entered {
+	if x.admitted {
 		x.account.traffic.leave()
 	}
 	x.sim.calls.answered(x.count, status)
@@ -128,11 +129,11 @@ func (x *exchange) log(status int) {
 	}
 }
 
-// waitOut waits until the latency has passed since the request came, so that the time that
-// processing and waking up take is part of it.
-func (x *exchange) waitOut() { x.waitForClient(time.Until(x.start.Add(x.latency))) }
+// waitLatency waits until the latency has passed since the request arrived. The latency thus
+// includes the time for processing.
+func (x *exchange) waitLatency() { x.waitForClient(time.Until(x.start.Add(x.latency))) }
 
-// waitForClient waits, but not for a client that has gone.
+// waitForClient waits, but returns early if the client disconnects.
 func (x *exchange) waitForClient(d time.Duration) {
 	if d <= 0 {
 		return
@@ -152,10 +153,10 @@ func (x *exchange) send(a answer) {
 	}
 	x.finish(a.status)
 	x.w.WriteHeader(a.status)
-	_, _ = x.w.Write(body) // A client that has gone needs no answer.
+	_, _ = x.w.Write(body) // The client may have disconnected.
 }
 
-// setHeader sets what every answer of Twilio carries.
+// setHeader sets the headers that every answer of Twilio has.
 func (x *exchange) setHeader(a answer) {
 	h := x.w.Header()
 	maps.Copy(h, a.header)
@@ -182,7 +183,7 @@ func (x *exchange) domain() string {
 	return "api.twilio.com"
 }
 
-// throttled is the answer to a request beyond a limit.
+// throttled returns the answer to a request that exceeds a limit.
 func (x *exchange) throttled() answer {
 	a := failure(http.StatusTooManyRequests, 20429, "Too Many Requests")
 	delay := max(time.Duration(x.behaviour.RetryAfterDelay), time.Second)

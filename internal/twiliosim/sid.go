@@ -9,8 +9,8 @@ import (
 	"fmt"
 )
 
-// SID returns the n-th SID with the given two-letter prefix: the prefix and n as 32 hexadecimal
-// digits, so that it can be recognised in an output.
+// SID returns the prefix followed by n as 32 hexadecimal digits, so that a reader recognizes the
+// SID in a log.
 func SID(prefix string, n int) string {
 	return fmt.Sprintf("%s%032x", prefix, n)
 }
@@ -32,13 +32,13 @@ func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-// AssignmentSID returns the SID that an assignment gets under AssignmentSIDDifferent: always the
-// same one for a number and an installation.
+// AssignmentSID returns the SID of an assignment under AssignmentSIDDifferent. It depends only on
+// the number and the installation.
 func AssignmentSID(numberSID, addOnSID string) string {
 	return derivedSID("XE", numberSID, addOnSID)
 }
 
-// derivedSID returns a SID that depends on nothing but its arguments.
+// derivedSID returns a SID that depends only on its arguments.
 func derivedSID(prefix string, parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
@@ -47,7 +47,7 @@ func derivedSID(prefix string, parts ...string) string {
 	return prefix + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Must panics if any error is not nil. It lets a test set a scene in one statement.
+// Must panics if any error is not nil. A test can set up a world in one statement with it.
 func Must(errs ...error) {
 	for _, err := range errs {
 		if err != nil {

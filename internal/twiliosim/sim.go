@@ -9,18 +9,19 @@ import (
 	"sync/atomic"
 )
 
-// Options configure a simulator. The zero value is a good one.
+// Options configure a simulator. The zero value is usable.
 type Options struct {
-	// Seed makes the choices of faults with a probability, the jitter and the request ids
-	// repeatable, as far as the order of requests is.
+	// Seed makes random choices repeatable if requests arrive in the same order: faults with a
+	// probability, latency jitter and request IDs.
 	Seed uint64
-	// RequestLog is how many of the latest requests [Sim.Requests] remembers.
+	// RequestLog is how many of the latest requests [Sim.Requests] returns. Default: none.
 	RequestLog int
-	// OnRequest, if set, is called with each request as its answer starts, on its goroutine.
+	// OnRequest, if set, is called for each request just before its answer is written, on the
+	// goroutine that serves the request.
 	OnRequest func(Request)
 }
 
-// Sim is a simulated Twilio. Its methods may be called concurrently.
+// Sim is a simulated Twilio. Its methods are safe for concurrent use.
 type Sim struct {
 	options   Options
 	behaviour atomic.Pointer[Behaviour]
@@ -30,7 +31,7 @@ type Sim struct {
 	journal   journal
 	requests  requestLog
 
-	// mu guards the world: everything that has a SID. It is never held while waiting or writing.
+	// mu guards everything that has a SID. It is never held while waiting or writing an answer.
 	mu       sync.RWMutex
 	accounts map[string]*account
 	keys     map[string]*apiKey
@@ -38,29 +39,27 @@ type Sim struct {
 	addOns   map[string]*installation
 }
 
-// New returns an empty Twilio with [DefaultBehaviour].
+// New returns a simulator without accounts and with [DefaultBehaviour].
 func New(o Options) *Sim {
-	s := &Sim{options: o, random: newRandom(o.Seed)}
+	s := &Sim{
+		options: o, random: newRandom(o.Seed),
+		accounts: map[string]*account{}, keys: map[string]*apiKey{},
+		numbers: map[string]*number{}, addOns: map[string]*installation{},
+	}
 	s.faults.seed = o.Seed
 	s.requests.size = o.RequestLog
-	s.clear()
 	s.behaviour.Store(new(DefaultBehaviour()))
 	return s
 }
 
-func (s *Sim) clear() {
-	s.accounts, s.keys = map[string]*account{}, map[string]*apiKey{}
-	s.numbers, s.addOns = map[string]*number{}, map[string]*installation{}
-}
-
-// Handler returns the API: both api.twilio.com and marketplace.twilio.com, told apart by path.
+// Handler serves both api.twilio.com and marketplace.twilio.com. Their paths do not overlap.
 func (s *Sim) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
-// Behaviour returns the switches as they are.
+// Behaviour returns the current switches.
 func (s *Sim) Behaviour() Behaviour { return *s.behaviour.Load() }
 
-// SetBehaviour sets every switch. It returns an error, and changes nothing, if a value has no
-// meaning.
+// SetBehaviour replaces all switches. If a value is invalid, it returns an error and changes
+// nothing.
 func (s *Sim) SetBehaviour(b Behaviour) error {
 	if err := b.validate(); err != nil {
 		return err
@@ -69,8 +68,8 @@ func (s *Sim) SetBehaviour(b Behaviour) error {
 	return nil
 }
 
-// UpdateBehaviour changes some switches, as SetBehaviour does. The function may be called again
-// when somebody else changes them at the same time.
+// UpdateBehaviour changes the current switches. It calls the function again if another goroutine
+// changes them meanwhile. Errors are those of SetBehaviour.
 func (s *Sim) UpdateBehaviour(change func(*Behaviour)) error {
 	for {
 		old := s.behaviour.Load()

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// State is the world as data: for a seed file, and to look at. Accounts come before their
-// subaccounts; everything is sorted by SID.
+// State is the whole state of the simulator as data, for a seed file or for inspection. Accounts
+// precede their subaccounts. Everything is sorted by SID.
 type State struct {
 	Accounts []AccountState `json:"accounts"`
 }
 
-// AccountState is one account.
+// AccountState is an account.
 type AccountState struct {
 	SID       string        `json:"sid"`
 	Parent    string        `json:"parent,omitempty"`
@@ -28,7 +28,7 @@ type AccountState struct {
 	Numbers   []NumberState `json:"numbers,omitempty"`
 }
 
-// KeyState is one API key.
+// KeyState is an API key.
 type KeyState struct {
 	SID     string      `json:"sid"`
 	Secret  string      `json:"secret"`
@@ -36,14 +36,14 @@ type KeyState struct {
 	Allowed []Operation `json:"allowed,omitempty"`
 }
 
-// NumberState is one phone number with the SIDs of the installations assigned to it.
+// NumberState is a phone number. Assigned lists the SIDs of its installed add-ons.
 type NumberState struct {
 	SID         string   `json:"sid"`
 	PhoneNumber string   `json:"phoneNumber"`
 	Assigned    []string `json:"assigned,omitempty"`
 }
 
-// Snapshot returns the world as it is.
+// Snapshot returns the current state.
 func (s *Sim) Snapshot() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +77,8 @@ func (a *account) state() AccountState {
 	return out
 }
 
-// Restore replaces the world. Calls, journal, behaviour and faults stay; nothing is journalled.
-// If the state contradicts itself, the world stays as it was.
+// Restore replaces the state. It keeps the calls, journal, behaviour and faults, and adds no
+// journal entry. If the new state is inconsistent, it returns an error and changes nothing.
 func (s *Sim) Restore(state State) error {
 	fresh := New(Options{})
 	fresh.behaviour.Store(s.behaviour.Load())
@@ -134,27 +134,27 @@ func (s *Sim) restoreNumber(account string, n NumberState) error {
 	return nil
 }
 
-// Seed describes many numbers at once.
+// Seed describes many numbers of one account.
 type Seed struct {
-	// Account is added with AuthToken unless it is there.
+	// Account is created with AuthToken unless it exists.
 	Account   string `json:"account"`
 	AuthToken string `json:"authToken"`
-	// Numbers is how many numbers to add: SID("PN", FirstNumber) and those that follow, with
-	// phone numbers from [PhoneNumber]. FirstNumber defaults to 1.
+	// Numbers is how many numbers to add. Their SIDs start at SID("PN", FirstNumber), and
+	// [PhoneNumber] gives their phone numbers. FirstNumber defaults to 1.
 	Numbers     int `json:"numbers"`
 	FirstNumber int `json:"firstNumber,omitempty"`
-	// AddOns is how many add-ons to install: SID("XE", FirstAddOn) and those that follow.
+	// AddOns is how many add-ons to install. Their SIDs start at SID("XE", FirstAddOn).
 	// FirstAddOn defaults to 1.
 	AddOns     int `json:"addOns"`
 	FirstAddOn int `json:"firstAddOn,omitempty"`
-	// Assigned is how many of these add-ons, from the first on, each new number carries already.
+	// Assigned is how many of these add-ons, starting with the first, each new number has.
 	Assigned int `json:"assigned,omitempty"`
 }
 
-// PhoneNumber returns the phone number that a Seed gives to the number SID("PN", n).
+// PhoneNumber returns the phone number that a Seed gives to SID("PN", n).
 func PhoneNumber(n int) string { return fmt.Sprintf("+1%010d", 2_000_000_000+n) }
 
-// Seed adds many numbers quickly. Nothing is journalled.
+// Seed adds many numbers quickly. It adds no journal entry.
 func (s *Sim) Seed(seed Seed) error {
 	seed.FirstNumber, seed.FirstAddOn = max(seed.FirstNumber, 1), max(seed.FirstAddOn, 1)
 	if seed.Assigned > seed.AddOns {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// traffic limits and measures what is in flight on one account.
+// traffic limits and counts the requests of one account that are in flight.
 type traffic struct {
 	mu                sync.Mutex
 	inFlight, highest int
@@ -16,8 +16,8 @@ type traffic struct {
 	filled            time.Time
 }
 
-// enter admits a request under the limits of b and returns how many are now in flight, itself
-// included. A request that is not admitted is not counted as in flight.
+// enter admits a request if the limits of b allow it. It returns how many requests are in flight,
+// including this one. A request that is not admitted does not stay in flight.
 func (t *traffic) enter(b *Behaviour) (inFlight int, admitted bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -29,7 +29,8 @@ func (t *traffic) enter(b *Behaviour) (inFlight int, admitted bool) {
 	return t.inFlight, true
 }
 
-// take takes a token from a bucket that fills with rate tokens a second and holds as many.
+// take takes a token from a bucket. The bucket refills with rate tokens per second and holds as
+// many tokens, at least one.
 func (t *traffic) take(rate float64) bool {
 	if rate <= 0 {
 		t.filled = time.Time{}

@@ -13,8 +13,8 @@ import (
 // AccountStatus is the status of an account.
 type AccountStatus string
 
-// The statuses. A suspended parent suspends its subaccounts; closing an account releases its
-// numbers and cannot be undone.
+// The statuses of an account. Suspending a parent also suspends its subaccounts. Closing an
+// account releases its numbers and is final.
 const (
 	AccountActive    AccountStatus = "active"
 	AccountSuspended AccountStatus = "suspended"
@@ -24,32 +24,33 @@ const (
 // KeyKind is the kind of an API key.
 type KeyKind string
 
-// The kinds: a main key may do everything on its account, a standard key everything but read the
-// account itself, a restricted key only the operations it was given.
+// The kinds of API keys. A main key may do everything on its account. A standard key may do the
+// same except read the account resource. A restricted key may do only the listed operations.
 const (
 	KeyMain       KeyKind = "main"
 	KeyStandard   KeyKind = "standard"
 	KeyRestricted KeyKind = "restricted"
 )
 
-// AddOn describes an installation of an add-on on an account.
+// AddOn is an add-on installed on an account.
 type AddOn struct {
 	SID          string `json:"sid"`
 	UniqueName   string `json:"uniqueName"`
 	FriendlyName string `json:"friendlyName,omitempty"`
 	Description  string `json:"description,omitempty"`
-	// Configuration is what the API returns as the configuration. The default holds
-	// [ConfigurationSecret], so that a test can search for a leak.
+	// Configuration is the API's configuration field. The default contains
+	// [ConfigurationSecret], so that a test can search for leaks.
 	Configuration map[string]any `json:"configuration,omitempty"`
 	// Unsupported marks an add-on that cannot be assigned to phone numbers.
 	Unsupported bool `json:"unsupported,omitempty"`
 }
 
-// ConfigurationSecret is part of the default configuration of every installation. It must never
-// be seen in a log, event, status or metric.
+// ConfigurationSecret is part of the default configuration of every installation. It must not
+// appear in any log, event, status or metric.
 const ConfigurationSecret = "twiliosim-configuration-secret"
 
-// account is one account with all that belongs to it. Sim.mu guards everything but traffic.
+// account is an account and everything that belongs to it. Sim.mu guards all fields except
+// traffic, which has its own lock.
 type account struct {
 	sid, parent      string
 	token, secondary string
@@ -58,7 +59,7 @@ type account struct {
 	keys             map[string]*apiKey
 	numbers          map[string]*number
 	byPhoneNumber    map[string]*number
-	// order holds the numbers by SID while it is not nil; nil after a number came or went.
+	// order caches the numbers sorted by SID. It is nil after a number was added or removed.
 	order   []*number
 	addOns  map[string]*installation
 	traffic traffic
@@ -85,10 +86,10 @@ type number struct {
 	sid, phoneNumber, friendlyName string
 	account                        *account
 	created                        time.Time
-	// assigned is sorted by the assignments' SIDs. ghosts are deleted ones that lagging reads
-	// still show.
+	// assigned is sorted by the SIDs of the assignments.
 	assigned []assignment
-	ghosts   []assignment
+	// deleted holds removed assignments that reads still show because of Behaviour.ReadLag.
+	deleted []assignment
 }
 
 // assignment is an add-on assigned to a number.
@@ -96,9 +97,9 @@ type assignment struct {
 	sid     string
 	addOn   *installation
 	created time.Time
-	// settles is when reads agree with the truth: they show the assignment, or, if it was
-	// deleted, no longer do.
-	settles time.Time
+	// visibleFrom is when reads show the latest change: the creation or, for a deleted
+	// assignment, the deletion.
+	visibleFrom time.Time
 }
 
 func newAccount(sid, parent, token string, now time.Time) *account {
@@ -109,7 +110,7 @@ func newAccount(sid, parent, token string, now time.Time) *account {
 	}
 }
 
-// sortedNumbers returns the account's numbers by SID.
+// sortedNumbers returns the account's numbers, sorted by SID. The caller must not modify the slice.
 func (a *account) sortedNumbers() []*number {
 	if a.order == nil {
 		a.order = make([]*number, 0, len(a.numbers))
@@ -133,7 +134,7 @@ func (a *account) remove(n *number) {
 	a.order = nil
 }
 
-// sortedAddOns returns the account's installations by SID.
+// sortedAddOns returns the account's installations, sorted by SID.
 func (a *account) sortedAddOns() []*installation {
 	out := make([]*installation, 0, len(a.addOns))
 	for _, x := range a.addOns {
@@ -143,14 +144,14 @@ func (a *account) sortedAddOns() []*installation {
 	return out
 }
 
-// position returns where the assignment with a SID is, or belongs.
+// position returns the index of the assignment with this SID, or where to insert it.
 func (n *number) position(sid string) (int, bool) {
 	return slices.BinarySearchFunc(n.assigned, sid, func(a assignment, sid string) int {
 		return cmp.Compare(a.sid, sid)
 	})
 }
 
-// withAddOn returns the assignment of an installation.
+// withAddOn returns the assignment of an installation to this number.
 func (n *number) withAddOn(addOn *installation) (assignment, bool) {
 	for _, a := range n.assigned {
 		if a.addOn == addOn {
@@ -160,35 +161,35 @@ func (n *number) withAddOn(addOn *installation) (assignment, bool) {
 	return assignment{}, false
 }
 
-// visible returns the assignments that a read at the given time shows, by SID.
+// visible returns the assignments that a read at this time shows, sorted by SID.
 func (n *number) visible(now time.Time) []assignment {
 	var out []assignment
 	for _, a := range n.assigned {
-		if !now.Before(a.settles) {
+		if !now.Before(a.visibleFrom) {
 			out = append(out, a)
 		}
 	}
-	for _, g := range n.ghosts {
-		shown := slices.ContainsFunc(out, func(a assignment) bool { return a.sid == g.sid })
-		if now.Before(g.settles) && !shown {
-			out = append(out, g)
+	for _, d := range n.deleted {
+		shown := slices.ContainsFunc(out, func(a assignment) bool { return a.sid == d.sid })
+		if now.Before(d.visibleFrom) && !shown {
+			out = append(out, d)
 		}
 	}
 	slices.SortFunc(out, func(x, y assignment) int { return cmp.Compare(x.sid, y.sid) })
 	return out
 }
 
-// haunt makes reads show a deleted assignment until it settles, and forgets those that have.
-func (n *number) haunt(a assignment, now time.Time) {
-	n.ghosts = slices.DeleteFunc(n.ghosts, func(g assignment) bool { return !now.Before(g.settles) })
-	if now.Before(a.settles) {
-		n.ghosts = append(n.ghosts, a)
+// keepVisible makes reads show a deleted assignment until its deletion becomes visible.
+func (n *number) keepVisible(a assignment, now time.Time) {
+	n.deleted = slices.DeleteFunc(n.deleted, func(d assignment) bool { return !now.Before(d.visibleFrom) })
+	if now.Before(a.visibleFrom) {
+		n.deleted = append(n.deleted, a)
 	}
 }
 
-// add adds an assignment; it is the only place where one begins.
-func (n *number) add(addOn *installation, form AssignmentSIDForm, settles time.Time) assignment {
-	a := assignment{sid: addOn.SID, addOn: addOn, created: time.Now(), settles: settles}
+// add is the only function that adds an assignment. It writes no journal entry.
+func (n *number) add(addOn *installation, form AssignmentSIDForm, visibleFrom time.Time) assignment {
+	a := assignment{sid: addOn.SID, addOn: addOn, created: time.Now(), visibleFrom: visibleFrom}
 	if form == AssignmentSIDDifferent {
 		a.sid = AssignmentSID(n.sid, addOn.SID)
 	}
@@ -198,63 +199,64 @@ func (n *number) add(addOn *installation, form AssignmentSIDForm, settles time.T
 	return a
 }
 
-// assign adds an assignment and journals it.
-func (s *Sim) assign(who by, n *number, addOn *installation, form AssignmentSIDForm, settles time.Time) assignment {
-	a := n.add(addOn, form, settles)
-	s.journal.add(who, Mutation{Change: ChangeAssign, Account: n.account.sid, Number: n.sid, AddOn: addOn.SID})
+// assign adds an assignment and a journal entry.
+func (s *Sim) assign(by origin, n *number, addOn *installation, form AssignmentSIDForm, visibleFrom time.Time) assignment {
+	a := n.add(addOn, form, visibleFrom)
+	s.journal.add(by, Mutation{Change: ChangeAssign, Account: n.account.sid, Number: n.sid, AddOn: addOn.SID})
 	return a
 }
 
-// unassign removes the assignment at a position; it is the only place where one ends.
-func (s *Sim) unassign(who by, n *number, at int, cause Change) assignment {
+// unassign is the only function that removes an assignment. It adds a journal entry.
+func (s *Sim) unassign(by origin, n *number, at int, cause Change) assignment {
 	a := n.assigned[at]
 	n.assigned = slices.Delete(n.assigned, at, at+1)
 	a.addOn.assigned--
-	s.journal.add(who, Mutation{Change: ChangeUnassign, Account: n.account.sid, Number: n.sid,
+	s.journal.add(by, Mutation{Change: ChangeUnassign, Account: n.account.sid, Number: n.sid,
 		AddOn: a.addOn.SID, Cause: cause})
 	return a
 }
 
-// unassignAll removes every assignment of a number, and what lagging reads would show.
-func (s *Sim) unassignAll(who by, n *number, cause Change) {
+// unassignAll removes every assignment of a number, also from reads that lag.
+func (s *Sim) unassignAll(by origin, n *number, cause Change) {
 	for len(n.assigned) > 0 {
-		s.unassign(who, n, 0, cause)
+		s.unassign(by, n, 0, cause)
 	}
-	n.ghosts = nil
+	n.deleted = nil
 }
 
-// release takes a number from the world.
-func (s *Sim) release(who by, n *number) {
-	s.unassignAll(who, n, ChangeRelease)
+// release removes a number and its assignments.
+func (s *Sim) release(by origin, n *number) {
+	s.unassignAll(by, n, ChangeRelease)
 	n.account.remove(n)
 	delete(s.numbers, n.sid)
-	s.journal.add(who, Mutation{Change: ChangeRelease, Account: n.account.sid, Number: n.sid})
+	s.journal.add(by, Mutation{Change: ChangeRelease, Account: n.account.sid, Number: n.sid})
 }
 
-// move takes a number to another account. Its assignments end: installations are an account's own.
-func (s *Sim) move(who by, n *number, to *account) {
-	s.unassignAll(who, n, ChangeMove)
+// move moves a number to another account and removes its assignments, because installations belong
+// to one account.
+func (s *Sim) move(by origin, n *number, to *account) {
+	s.unassignAll(by, n, ChangeMove)
 	from := n.account
 	from.remove(n)
 	to.add(n)
-	s.journal.add(who, Mutation{Change: ChangeMove, Account: from.sid, Number: n.sid, Detail: to.sid})
+	s.journal.add(by, Mutation{Change: ChangeMove, Account: from.sid, Number: n.sid, Detail: to.sid})
 }
 
-// uninstall removes an installation with its assignments.
-func (s *Sim) uninstall(who by, x *installation) {
+// uninstall removes an installation and its assignments.
+func (s *Sim) uninstall(by origin, x *installation) {
 	for _, n := range x.account.sortedNumbers() {
-		n.ghosts = slices.DeleteFunc(n.ghosts, func(a assignment) bool { return a.addOn == x })
+		n.deleted = slices.DeleteFunc(n.deleted, func(a assignment) bool { return a.addOn == x })
 		at := slices.IndexFunc(n.assigned, func(a assignment) bool { return a.addOn == x })
 		if at >= 0 {
-			s.unassign(who, n, at, ChangeUninstall)
+			s.unassign(by, n, at, ChangeUninstall)
 		}
 	}
 	delete(x.account.addOns, x.SID)
 	delete(s.addOns, x.SID)
-	s.journal.add(who, Mutation{Change: ChangeUninstall, Account: x.account.sid, AddOn: x.SID})
+	s.journal.add(by, Mutation{Change: ChangeUninstall, Account: x.account.sid, AddOn: x.SID})
 }
 
-// effectiveStatus returns the account's status, or its parent's if that is worse.
+// effectiveStatus returns the account's own status or, if that is active, its parent's.
 func (s *Sim) effectiveStatus(a *account) AccountStatus {
 	if p := s.accounts[a.parent]; p != nil && a.status == AccountActive {
 		return p.status

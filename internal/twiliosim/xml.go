@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// toXML turns a JSON answer into what the 2010 API answers to a path without ".json".
+// toXML converts a JSON body to the XML that the 2010 API sends for a path without ".json".
 func toXML(body []byte) []byte {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
@@ -26,7 +26,7 @@ func toXML(body []byte) []byte {
 	return buf.Bytes()
 }
 
-// writeXML writes the decoder's next value as an element.
+// writeXML writes the next value of the decoder as an element.
 func writeXML(buf *bytes.Buffer, d *json.Decoder, name string) {
 	token, err := d.Token()
 	if err != nil {
@@ -44,14 +44,14 @@ func writeXML(buf *bytes.Buffer, d *json.Decoder, name string) {
 			}
 			writeXML(buf, d, item)
 		}
-		_, _ = d.Token() // The closing one.
+		_, _ = d.Token() // The closing delimiter.
 	case nil:
 	default:
-		_ = xml.EscapeText(buf, []byte(fmt.Sprint(t))) // A buffer takes everything.
+		_ = xml.EscapeText(buf, []byte(fmt.Sprint(t))) // Writing to a buffer cannot fail.
 	}
 }
 
-// camelCase turns friendly_name into FriendlyName.
+// camelCase converts friendly_name to FriendlyName.
 func camelCase(s string) string {
 	var out strings.Builder
 	for word := range strings.SplitSeq(s, "_") {

@@ -8,7 +8,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,22 +22,13 @@ import (
 
 var cl client.Client
 
-func TestMain(m *testing.M) { testenv.Exit(run(m)) }
-
-func run(m *testing.M) (code int, err error) {
-	env, err := testenv.ControlPlane(context.Background())
-	if err != nil {
-		return 1, err
-	}
-	config, err := env.Start()
-	if err != nil {
-		return 1, fmt.Errorf("starting the control plane: %w", err)
-	}
-	defer func() { err = errors.Join(err, env.Stop()) }()
-	if cl, err = client.New(config, client.Options{FieldValidation: "Strict"}); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+func TestMain(m *testing.M) {
+	testenv.Exit(testenv.WithControlPlane(context.Background(), func(server *testenv.Server) (code int, err error) {
+		if cl, err = client.New(server.Config, client.Options{FieldValidation: "Strict"}); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	}))
 }
 
 const (
@@ -113,6 +103,15 @@ func TestRefused(t *testing.T) {
 		"interval in days":          {account, ac + "\n" + secret + "\nresyncInterval: 1d", []string{"spec.resyncInterval"}},
 		"interval too short":        {account, ac + "\n" + secret + "\nresyncInterval: 10ms", []string{"spec.resyncInterval", "between 1s and 24h"}},
 		"interval too long":         {account, ac + "\n" + secret + "\nresyncInterval: 25h", []string{"spec.resyncInterval", "between 1s and 24h"}},
+		"budget as a word":          {account, ac + "\n" + secret + "\nremovalBudget: {maxNumbers: most}", []string{"spec.removalBudget.maxNumbers", "for example 25%"}},
+		"budget as a quoted count":  {account, ac + "\n" + secret + "\nremovalBudget: {maxNumbers: '500'}", []string{"spec.removalBudget.maxNumbers", "without quotes"}},
+		"budget above all":          {account, ac + "\n" + secret + "\nremovalBudget: {maxNumbers: 101%}", []string{"spec.removalBudget.maxNumbers", "0% to 100%"}},
+		"budget below nothing":      {account, ac + "\n" + secret + "\nremovalBudget: {maxNumbers: -1}", []string{"spec.removalBudget.maxNumbers", "0 to 100000"}},
+		"window too short":          {account, ac + "\n" + secret + "\nremovalBudget: {window: 59s}", []string{"spec.removalBudget.window", "between 1m and 24h"}},
+		"window too long":           {account, ac + "\n" + secret + "\nremovalBudget: {window: 25h}", []string{"spec.removalBudget.window", "between 1m and 24h"}},
+		"exception without reason":  {account, ac + "\n" + secret + "\nremovalBudget: {exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5}]}", []string{"spec.removalBudget.exceptions[0].reason", "Required"}},
+		"exception without end":     {account, ac + "\n" + secret + "\nremovalBudget: {exceptions: [{reason: CHG-123, maxNumbers: 5}]}", []string{"spec.removalBudget.exceptions[0].until", "Required"}},
+		"exception of a share":      {account, ac + "\n" + secret + "\nremovalBudget: {exceptions: [{until: '2026-11-26T00:00:00Z', reason: CHG-123, maxNumbers: 50%}]}", []string{"spec.removalBudget.exceptions[0].maxNumbers", "string"}},
 		"selector without Selector": {account, ac + "\n" + secret + "\nallowedNamespaces: {from: All, selector: {}}", []string{"spec.allowedNamespaces", "from: Selector"}},
 		"Selector without selector": {account, ac + "\n" + secret + "\nallowedNamespaces: {from: Selector}", []string{"spec.allowedNamespaces", "from: Selector"}},
 	}
@@ -147,11 +146,15 @@ func TestAdmittedWithDefaults(t *testing.T) {
 		},
 		"least of an account": {
 			account, "accountSID: AC" + hex + "\ncredentialsSecretRef: {name: s}",
-			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: None}, apiBaseURL: 'https://api.twilio.com', maxConcurrentRequests: 8, resyncInterval: 10m}",
+			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: None}, apiBaseURL: 'https://api.twilio.com', maxConcurrentRequests: 8, resyncInterval: 10m, suspend: false, removalBudget: {maxNumbers: 25%, minNumbers: 10, window: 1h}}",
+		},
+		"account with a part of a budget": {
+			account, "accountSID: AC" + hex + "\ncredentialsSecretRef: {name: s}\nremovalBudget: {minNumbers: 0}",
+			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: None}, apiBaseURL: 'https://api.twilio.com', maxConcurrentRequests: 8, resyncInterval: 10m, suspend: false, removalBudget: {maxNumbers: 25%, minNumbers: 0, window: 1h}}",
 		},
 		"all of an account": {
-			account, "{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m}",
-			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m}",
+			account, "{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m, suspend: true, removalBudget: {maxNumbers: 500, minNumbers: 5, window: 24h, exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5000, reason: CHG-123}]}}",
+			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m, suspend: true, removalBudget: {maxNumbers: 500, minNumbers: 5, window: 24h, exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5000, reason: CHG-123}]}}",
 		},
 	}
 	for name, c := range cases {
@@ -212,7 +215,7 @@ func TestImmutable(t *testing.T) {
 func TestColumns(t *testing.T) {
 	for file, want := range map[string]string{
 		"phonenumberaddonassignments": "NUMBER ADD-ONS READY REASON AGE | ACCOUNT PN SID POLICY MESSAGE",
-		"twilioaccounts":              "ACCOUNT SID ASSIGNMENTS READY REASON AGE | API LIMIT MESSAGE",
+		"twilioaccounts":              "ACCOUNT SID ASSIGNMENTS HELD READY REASON AGE | API LIMIT MESSAGE",
 	} {
 		crd := &unstructured.Unstructured{}
 		crd.SetAPIVersion("apiextensions.k8s.io/v1")

@@ -181,6 +181,16 @@ func (w *world) ready(numbers ...*number) {
 		}
 		return err
 	})
+	if len(numbers) > 0 {
+		w.wait("the Secret is held", func() error {
+			secret := w.secret()
+			err := env.Client.Get(w.Context(), client.ObjectKeyFromObject(secret), secret)
+			if err == nil && !slices.Contains(secret.Finalizers, v1alpha1.FinalizerInUse) {
+				err = fmt.Errorf("its finalizers are %v", secret.Finalizers)
+			}
+			return err
+		})
+	}
 	for _, n := range numbers {
 		w.wait(n.Name+" is ready", func() error {
 			if err := env.Client.Get(w.Context(), client.ObjectKeyFromObject(n), n.assignment); err != nil {
@@ -276,6 +286,20 @@ func (w *world) says(n *number, reason string, hints ...string) {
 		}
 		return testenv.Says(n.Status.Conditions, reason, hints...)
 	})
+}
+
+// approve waits until so many removals are held, and approves them.
+func (w *world) approve(held int) {
+	w.Helper()
+	account := w.twilioAccount()
+	w.wait(fmt.Sprintf("%d removals are held", held), func() error {
+		err := env.Client.Get(w.Context(), client.ObjectKeyFromObject(account), account)
+		if err == nil && account.Status.Removals.Held != int32(held) {
+			err = fmt.Errorf("its removals are %+v", account.Status.Removals)
+		}
+		return err
+	})
+	w.patch(account, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationApproveRemovals, account.Status.Removals.Hold))
 }
 
 // retain is the way out that every message names.

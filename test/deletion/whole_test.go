@@ -46,13 +46,18 @@ func (w *world) putKindsBack() {
 	w.must(env.InstallCRDs())
 }
 
-// Deleting the CRDs deletes their objects, and the operator cleans up behind these as
-// behind any. The same process works on when the CRDs are back.
+// Deleting the CRDs deletes their objects. Nothing is removed from Twilio because of that
+// before somebody approves it. The same process works on when the CRDs are back.
 func TestKindsFirst(t *testing.T) {
 	startManager(t)
 	w := newWorld(t)
 	numbers := w.lines()
 	w.deleteKinds()
+	for _, n := range numbers[:2] {
+		w.says(n, v1alpha1.ReasonRemovalsHeld, "while a CRD of this operator is being deleted")
+	}
+	w.cleaned(true, numbers...)
+	w.approve(2)
 	w.putKindsBack()
 	w.cleaned(false, numbers...)
 
@@ -77,22 +82,21 @@ func TestAccountKindFirst(t *testing.T) {
 	numbers[0].managed = []int{0, 1, 3}
 	w.ready(numbers...)
 	w.deleteNumbers(false, numbers)
+	w.approve(2)
 	w.numbersGone(false, numbers...)
 	w.cleaned(false, numbers...)
 	w.gone(crd("twilioaccounts"))
 	w.must(env.InstallCRDs())
 }
 
-// A deletion of the CRDs is blocked by what any deletion is blocked by, and the way out
-// is the same.
-func TestKindsFirstBlocked(t *testing.T) {
+// The way out of every deletion that waits is the way out of this one.
+func TestKindsFirstRetained(t *testing.T) {
 	startManager(t)
 	w := newWorld(t)
 	numbers := w.lines()
-	w.delete(w.secret())
 	w.deleteKinds()
 	for _, n := range numbers[:2] {
-		w.blocked(n, v1alpha1.ReasonDeletionBlocked, v1alpha1.ReasonCredentialsInvalid)
+		w.says(n, v1alpha1.ReasonRemovalsHeld)
 	}
 	w.held()
 	w.retain(numbers[:2]...)

@@ -1,9 +1,9 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command dockerlint checks a Dockerfile with BuildKit's own parser and build checks,
-// without a Docker engine and without a registry.
-// It also refuses an image that Kubernetes could not prove to be non-root.
+// Command dockerlint checks a Dockerfile with BuildKit's own parser and build checks. It needs
+// neither a Docker engine nor a registry. It also reports an image whose user the kubelet cannot
+// verify to be non-root.
 //
 // Usage: dockerlint Dockerfile
 package main
@@ -34,7 +34,7 @@ func main() {
 	}
 }
 
-// run prints every finding to out and returns an error if there was one.
+// run prints all findings to out and returns an error if there are any.
 func run(ctx context.Context, path string, out io.Writer) error {
 	dockerfile, err := os.ReadFile(path) //nolint:gosec // the path is the one argument of the command
 	if err != nil {
@@ -55,7 +55,7 @@ func run(ctx context.Context, path string, out io.Writer) error {
 	}
 	results.PrintErrorTo(out, nil)
 	if results.Error != nil || len(results.Warnings) > 0 {
-		return errors.New("the findings above")
+		return errors.New("has the findings above")
 	}
 	image, err := dockerfile2llb.Dockerfile2LLB(ctx, dockerfile, options)
 	if err != nil {
@@ -64,8 +64,8 @@ func run(ctx context.Context, path string, out io.Writer) error {
 	return checkUser(image.Image.Config.User)
 }
 
-// checkUser demands a numeric user other than 0: the kubelet cannot tell whether
-// a named one is root, and refuses to start it under runAsNonRoot.
+// checkUser requires a numeric user other than 0. The kubelet cannot tell whether a named user is
+// root, and does not start it under runAsNonRoot.
 func checkUser(user string) error {
 	name, _, _ := strings.Cut(user, ":")
 	if uid, err := strconv.ParseUint(name, 10, 32); err != nil || uid == 0 {
@@ -74,8 +74,8 @@ func checkUser(user string) error {
 	return nil
 }
 
-// emptyImages stands in for the registries: it answers that every image exists and
-// sets nothing. The build checks ask no more of a base image.
+// emptyImages replaces the registry. It reports that every image exists and has an empty
+// configuration, which is all that the build checks need.
 type emptyImages struct{}
 
 func (emptyImages) ResolveImageConfig(_ context.Context, ref string, _ sourceresolver.Opt) (string, digest.Digest, []byte, error) {

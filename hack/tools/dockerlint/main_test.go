@@ -14,7 +14,7 @@ import (
 func TestRun(t *testing.T) {
 	for name, test := range map[string]struct {
 		dockerfile string
-		finding    string // a part of what is printed or returned; "" for none
+		finding    string // part of the output or the error; "" for none
 	}{
 		"clean":            {"FROM scratch\nCOPY a /a\nUSER 65532:65532\nENTRYPOINT [\"/a\"]\n", ""},
 		"root by default":  {"FROM scratch\nENTRYPOINT [\"/a\"]\n", "not a numeric user"},
@@ -33,13 +33,13 @@ func TestRun(t *testing.T) {
 			var out bytes.Buffer
 			err := run(t.Context(), path, &out)
 			if failed := err != nil; failed != (test.finding != "") {
-				t.Fatalf("error %v, want one: %t\n%s", err, test.finding != "", &out)
+				t.Fatalf("error is %v, want an error: %t\n%s", err, test.finding != "", &out)
 			}
 			if err != nil {
 				out.WriteString(err.Error())
 			}
 			if !strings.Contains(out.String(), test.finding) {
-				t.Errorf("want %q in:\n%s", test.finding, &out)
+				t.Errorf("output lacks %q:\n%s", test.finding, &out)
 			}
 		})
 	}

@@ -1,9 +1,9 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command lint is golangci-lint with the two linters that read Kubernetes code:
-// kube-api-linter for api/ and logcheck for structured logging. It is compiled here,
-// because "golangci-lint custom" must clone golangci-lint to add a plugin.
+// Command lint is golangci-lint with two plugins for Kubernetes code: kube-api-linter for
+// api/ and logcheck for structured logging. It is a module of its own because the
+// alternative, "golangci-lint custom", clones golangci-lint for every build.
 package main
 
 import (
@@ -25,8 +25,8 @@ func main() {
 	}
 }
 
-// buildInfo names the version of golangci-lint that go.mod pins; golangci-lint keeps
-// its cache by it.
+// buildInfo returns the version of golangci-lint in go.mod. golangci-lint uses it as a key of
+// its cache.
 func buildInfo() commands.BuildInfo {
 	info := commands.BuildInfo{Version: "(unknown)", Commit: "go.mod", Date: "(unknown)"}
 	build, ok := debug.ReadBuildInfo()

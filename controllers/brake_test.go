@@ -1,0 +1,173 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+)
+
+// smallBudget lets one number go at once, and two in all.
+func smallBudget(a *v1alpha1.TwilioAccount) {
+	a.Spec.RemovalBudget = v1alpha1.RemovalBudget{MaxNumbers: new(intstr.FromInt32(2)), MinNumbers: new(int32(1))}
+}
+
+// fleetOf makes so many synced objects, each with one add-on.
+func (w *world) fleetOf(n int) []*assignment {
+	w.t.Helper()
+	var all []*assignment
+	for i := range n {
+		all = append(all, w.assignment(fmt.Sprintf("line-%d", i), w.number(), []int{0}))
+	}
+	for _, a := range all {
+		awaitReason(w.t, a, v1alpha1.ReasonSynced)
+	}
+	return all
+}
+
+func empty(a *assignment) { a.Spec.AddOnSIDs = []v1alpha1.AddOnSID{} }
+
+// carrying counts the numbers that carry anything.
+func (w *world) carrying(all []*assignment) (n int) {
+	for _, a := range all {
+		n += len(w.assigned(string(a.Spec.PhoneNumberSID)))
+	}
+	return n
+}
+
+// held waits until the account holds removals, and returns the hold's name.
+func (w *world) held(n int) string {
+	w.t.Helper()
+	account := w.twilioAccount()
+	eventually(w.t, fmt.Sprintf("removals from %d numbers are held", n), func() (bool, string) {
+		get(w.t, account)
+		c := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionRemovalsHeld)
+		told := c != nil && strings.Contains(c.Message, account.Status.Removals.Hold)
+		return account.Status.Removals.Held == int32(n) && told, fmt.Sprintf("%+v %+v", account.Status.Removals, c)
+	})
+	return account.Status.Removals.Hold
+}
+
+// A mass change is held as a whole after the first numbers. Taking it back ends the hold
+// without a write to Twilio.
+func TestMassChangeIsHeldAndTakenBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, smallBudget)
+	all := w.fleetOf(6)
+	for _, a := range all {
+		update(t, a, empty)
+	}
+	w.held(5)
+	if n := w.carrying(all); n != 5 {
+		t.Errorf("%d numbers carry their add-on, want 5 of 6", n)
+	}
+	for _, a := range all {
+		update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(0) })
+	}
+	for _, a := range all {
+		awaitReason(t, a, v1alpha1.ReasonSynced)
+	}
+	if n := w.carrying(all); n != 6 {
+		t.Errorf("%d numbers carry their add-on, want all", n)
+	}
+	account := w.twilioAccount()
+	eventually(t, "the hold ends", func() (bool, string) {
+		get(t, account)
+		return account.Status.Removals.Hold == "", fmt.Sprintf("%+v", account.Status.Removals)
+	})
+}
+
+// An approval releases what waits. Objects that are being deleted wait as well.
+func TestApprovalReleasesWhatWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, smallBudget)
+	all := w.fleetOf(5)
+	for _, a := range all {
+		remove(t, a)
+	}
+	hold := w.held(4)
+	var waiting *assignment
+	for _, a := range all {
+		if s.client.Get(t.Context(), client.ObjectKeyFromObject(a), a) == nil {
+			waiting = a
+		}
+	}
+	awaitReason(t, waiting, v1alpha1.ReasonRemovalsHeld)
+	update(t, w.twilioAccount(), func(a *v1alpha1.TwilioAccount) {
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationApproveRemovals, hold)
+	})
+	for _, a := range all {
+		awaitGone(t, a)
+	}
+	if n := w.carrying(all); n != 0 {
+		t.Errorf("%d numbers still carry their add-on", n)
+	}
+}
+
+// A hold outlives the process, with its name. Not parallel: it stops the manager that the
+// others use.
+func TestHoldOutlivesTheProcess(t *testing.T) {
+	w := newWorld(t, smallBudget)
+	all := w.fleetOf(5)
+	for _, a := range all {
+		update(t, a, empty)
+	}
+	hold := w.held(4)
+	s.stopManager()
+	if err := s.startManager(); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		requestAny(t, a)
+	}
+	if again := w.held(4); again != hold {
+		t.Errorf("after a restart the hold is %s, want %s", again, hold)
+	}
+	if n := w.carrying(all); n != 4 {
+		t.Errorf("%d numbers carry their add-on, want 4", n)
+	}
+	for _, a := range all {
+		update(t, a, func(a *assignment) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })
+		remove(t, a)
+		awaitGone(t, a)
+	}
+	if n := w.carrying(all); n != 4 {
+		t.Errorf("%d numbers carry their add-on after Retain, want 4", n)
+	}
+}
+
+// A suspended account makes no call; its deletions wait, and do not become Retain.
+func TestSuspendedAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.fleetOf(1)[0]
+	pn := string(a.Spec.PhoneNumberSID)
+	account := w.twilioAccount()
+	update(t, account, func(account *v1alpha1.TwilioAccount) { account.Spec.Suspend = true })
+	awaitReason(t, a, v1alpha1.ReasonSuspended)
+	calls := s.sim.CallTotals().ByAccount[w.account].Calls
+	update(t, a, empty)
+	awaitReason(t, a, v1alpha1.ReasonSuspended)
+	remove(t, a)
+	eventually(t, "the deletion says that it waits", func() (bool, string) {
+		get(t, a)
+		message := condition(a, v1alpha1.ConditionReady).Message
+		return strings.Contains(message, "deletion waits"), message
+	})
+	w.awaitAssigned(pn, 0)
+	if n := s.sim.CallTotals().ByAccount[w.account].Calls; n != calls {
+		t.Errorf("%d calls for a suspended account", n-calls)
+	}
+	update(t, account, func(account *v1alpha1.TwilioAccount) { account.Spec.Suspend = false })
+	awaitGone(t, a)
+	w.awaitAssigned(pn)
+}

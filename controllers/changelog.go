@@ -1,0 +1,64 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
+)
+
+// verb is what a line of the change log is about.
+type verb string
+
+const (
+	verbAssign   verb = "Assign"
+	verbUnassign verb = "Unassign"
+)
+
+// cause says why the operator writes to Twilio.
+type cause string
+
+const (
+	causeSpec   cause = "Spec"   // the spec changed
+	causeDrift  cause = "Drift"  // the number changed behind the operator's back
+	causeDelete cause = "Delete" // the object is being deleted
+)
+
+// causeOf is why a reconcile of the object writes to Twilio.
+func causeOf(a *assignment) cause {
+	switch {
+	case !a.DeletionTimestamp.IsZero():
+		return causeDelete
+	case a.Status.ObservedGeneration != a.Generation || isReconciling(a):
+		return causeSpec
+	}
+	return causeDrift
+}
+
+// log writes one line of the change log: for each write to Twilio who, what, why, and how
+// it ended.
+func (w *worker) log(ctx context.Context, v verb, addOn v1alpha1.AddOnSID, uniqueName string, start time.Time, err error) {
+	a := w.s.object
+	fields := []any{
+		"verb", v, "account", w.s.account.Spec.AccountSID, "number", w.number, "phoneNumber", w.phoneNumber,
+		"addOn", addOn, "uniqueName", uniqueName, "uid", a.UID, "generation", a.Generation,
+		"cause", w.cause, "milliseconds", time.Since(start).Milliseconds(),
+	}
+	log := logf.FromContext(ctx).WithName("changes")
+	if err == nil {
+		log.Info("Changed Twilio", fields...)
+		return
+	}
+	status := 0
+	if answer, ok := errors.AsType[*twilio.Error](err); ok {
+		status = answer.HTTPStatus
+	}
+	log.Info("Could not change Twilio", append(fields, "httpStatus", status, "requestID", twilio.RequestID(err), "error", err.Error())...)
+}
