@@ -72,6 +72,7 @@ func deploymentOf(t *testing.T, objects map[string]*unstructured.Unstructured) a
 var notOffered = map[string]string{
 	"kubeconfig":         "in a pod, the ServiceAccount is what counts",
 	"operator-namespace": "the namespace of the release, where the Role for the Secrets is",
+	"version":            "prints the version and ends",
 }
 
 // Every flag of the manager can be set by a value. A new flag needs one, or a reason.
