@@ -180,7 +180,7 @@ image-push: require-img image $(BIN)/kustomize ## Push dist/image.tar as IMG, an
 
 .PHONY: test-image
 test-image: ## Test the image builder.
-	$(GO) test -C hack/image ./...
+	$(GO) test -C hack/image -count=1 ./...
 
 .PHONY: chart-files
 chart-files: ## Copy into the Helm chart what it shares with config/.
@@ -194,7 +194,7 @@ chart: chart-files | $(DEV) ## Package the Helm chart into dist/ (IMG=… as its
 
 .PHONY: test-chart
 test-chart: | $(DEV) ## Test the Helm chart with Helm and a real API server.
-	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" $(GO) test -C charts/test ./...
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" $(GO) test -C charts/test -count=1 ./...
 
 .PHONY: sbom
 sbom: image $(BIN)/cyclonedx-gomod ## Write the bill of materials of each manager in the image to dist/.
