@@ -84,6 +84,10 @@ TEST_TIMEOUT ?= 20m
 .PHONY: test
 test: $(BIN)/kustomize | $(DEV) ## Run all tests, under the race detector (TESTS=./… for some packages).
 	@$(DEV) test "$(TESTS)" -timeout $(TEST_TIMEOUT)
+	@$(if $(filter ./...,$(TESTS)),$(MAKE) --no-print-directory test-modules)
+
+.PHONY: test-modules
+test-modules: test-alerts test-argocd test-image test-chart ## Run the tests of the nested modules: alerts, Argo CD, image, chart.
 
 .PHONY: test-unit
 test-unit: | $(DEV) ## Run the tests that need no control plane, without the race detector (TESTS=./… for some packages).
