@@ -131,6 +131,8 @@ func (w *world) applyAccount(ctx context.Context, account, limit int, resync tim
 			APIBaseURL:            w.sim.URL,
 			MaxConcurrentRequests: int32(limit),
 			ResyncInterval:        metav1.Duration{Duration: resync},
+			// Every removal is counted in the account's status first, as by default, and none is held.
+			RemovalBudget: v1alpha1.RemovalBudget{MinNumbers: new(int32(100_000))},
 		},
 	})
 }
