@@ -437,6 +437,30 @@ func TestWinner(t *testing.T) {
 	}
 }
 
+func TestCheckChangeLog(t *testing.T) {
+	change := func(sid string) string {
+		return `{"logger":"changes","verb":"Assign","number":"` + pn + `","addOn":"` + sid + `"}` + "\n"
+	}
+	other := twiliosim.AssignmentSID(pn, xa)
+	cases := map[string]struct {
+		reason, log string
+		untold      int
+	}{
+		"told":           {"each change has a line", change(xa) + "no JSON\n" + change(xb), 0},
+		"told in part":   {"one line is of one change", change(xa), 1},
+		"told elsewhere": {"a line of another logger is none", strings.ReplaceAll(change(xa)+change(xb), "changes", "other"), 2},
+		"another SID":    {"the line names the SID that Twilio returned", change(other) + change(xb), 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := scenario(nil, wrote(twiliosim.ChangeAssign, xa), wrote(twiliosim.ChangeAssign, xb), console(1, xa))
+			if untold := checkChangeLog(h.Journal, []string{c.log}); len(untold) != c.untold {
+				t.Errorf("%s: %v, want %d", c.reason, untold, c.untold)
+			}
+		})
+	}
+}
+
 func TestShorten(t *testing.T) {
 	needs := func(numbers ...int) func(context.Context, plan) (*outcome, error) {
 		return func(_ context.Context, p plan) (*outcome, error) {
