@@ -128,14 +128,14 @@ func (b *brake) complete(accounts []v1alpha1.TwilioAccount) bool {
 // request asks for the object's number to lose add-ons. nil: it may, until the grant ends.
 // Otherwise it is the outcome of a removal that waits or is held.
 func (b *brake) request(ctx context.Context, s *scope) error {
-	r := b.of(s.account.Spec.AccountSID)
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	a := s.object
 	deleting, err := b.crdDeleting(ctx, !a.DeletionTimestamp.IsZero())
 	if err != nil {
 		return err
 	}
+	r := b.of(s.account.Spec.AccountSID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !deleting && r.grants(a.Spec.PhoneNumberSID) {
 		return nil
 	}
@@ -205,6 +205,10 @@ func (b *brake) withdrawAll(key types.NamespacedName) {
 // evaluate decides about all demands of the account, persists the decision, and makes due
 // the objects that it concerns. The account at hand is brought up to date.
 func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (budget.Decision, error) {
+	deleting, err := b.crdDeleting(ctx, true)
+	if err != nil {
+		return budget.Decision{}, err
+	}
 	r := b.of(account.Spec.AccountSID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -212,10 +216,6 @@ func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (
 		return budget.Decision{}, nil
 	}
 	before := r.decision
-	deleting, err := b.crdDeleting(ctx, true)
-	if err != nil {
-		return budget.Decision{}, err
-	}
 	if err := b.decide(ctx, r, account, deleting); err != nil {
 		return budget.Decision{}, err
 	}
@@ -339,13 +339,18 @@ func (b *brake) persist(ctx context.Context, r *removals, accounts []v1alpha1.Tw
 	return nil
 }
 
-// refresh reads an account from the API server, where the cache is behind.
+// refresh reads an account from the API server, where the cache is behind. It lists by name,
+// because the operator may list accounts anyway, and needs no right to get one.
 func (b *brake) refresh(ctx context.Context, r *removals, account *v1alpha1.TwilioAccount) error {
-	current := &v1alpha1.TwilioAccount{}
-	if err := b.live.Get(ctx, client.ObjectKeyFromObject(account), current); client.IgnoreNotFound(err) != nil {
+	var current v1alpha1.TwilioAccountList
+	if err := b.live.List(ctx, &current, client.MatchingFields{metav1.ObjectNameField: account.Name}); err != nil {
 		return fmt.Errorf("reading TwilioAccount %s: %w", account.Name, err)
 	}
-	r.written[account.Name] = current
+	if len(current.Items) == 0 {
+		delete(r.written, account.Name) // it is gone, which the cache shows in a moment
+		return nil
+	}
+	r.written[account.Name] = &current.Items[0]
 	return nil
 }
 
