@@ -139,7 +139,10 @@ func makeStripped(random *rand.Rand) (string, func(context.Context, *run) error)
 				return // to take it away then is a deletion by force
 			}
 			r.events.stripped(a.UID)
-			a.Finalizers, a.Annotations = nil, nil
+			a.Finalizers = nil
+			if a.Status.ObservedGeneration >= 0 {
+				a.Annotations = nil // before the first status they are the record; see docs/reliability.md
+			}
 		})(ctx, r)
 		if err != nil || !deleted {
 			return err
