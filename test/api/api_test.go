@@ -1,9 +1,8 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api puts every valid and invalid shape of the kinds to a real API server,
-// as kubectl apply, kubectl create and a server-side apply would, and reads the
-// answers as their sender would.
+// Package api sends valid and invalid objects of the kinds to a real API server, as kubectl
+// apply, kubectl create and server-side apply do, and checks the answers that a user sees.
 package api
 
 import (
@@ -37,7 +36,7 @@ const (
 	account    = "TwilioAccount"
 )
 
-// object makes an object of a kind from the YAML of its spec.
+// object returns an object of a kind from the YAML of its spec.
 func object(t *testing.T, kind, name, spec string) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{Object: map[string]any{}}
@@ -55,7 +54,7 @@ func object(t *testing.T, kind, name, spec string) *unstructured.Unstructured {
 	return o
 }
 
-// ways are how an object comes to the API server.
+// ways are the ways to send an object to the API server.
 var ways = map[string]func(context.Context, *unstructured.Unstructured) error{
 	"create": func(ctx context.Context, o *unstructured.Unstructured) error { return cl.Create(ctx, o) },
 	"server-side apply": func(ctx context.Context, o *unstructured.Unstructured) error {
@@ -211,7 +210,7 @@ func TestImmutable(t *testing.T) {
 	}
 }
 
-// The printed columns are what the documentation promises.
+// The printed columns match the documentation.
 func TestColumns(t *testing.T) {
 	for file, want := range map[string]string{
 		"phonenumberaddonassignments": "NUMBER ADD-ONS READY REASON AGE | ACCOUNT PN SID POLICY MESSAGE",
