@@ -84,6 +84,10 @@ TEST_TIMEOUT ?= 20m
 .PHONY: test
 test: $(BIN)/kustomize | $(DEV) ## Run all tests, under the race detector (TESTS=./… for some packages).
 	@$(DEV) test "$(TESTS)" -timeout $(TEST_TIMEOUT)
+	@$(if $(filter ./...,$(TESTS)),$(MAKE) --no-print-directory test-modules)
+
+.PHONY: test-modules
+test-modules: test-alerts test-argocd test-image test-chart ## Run the tests of the nested modules: alerts, Argo CD, image, chart.
 
 .PHONY: test-unit
 test-unit: | $(DEV) ## Run the tests that need no control plane, without the race detector (TESTS=./… for some packages).
@@ -180,7 +184,7 @@ image-push: require-img image $(BIN)/kustomize ## Push dist/image.tar as IMG, an
 
 .PHONY: test-image
 test-image: ## Test the image builder.
-	$(GO) test -C hack/image ./...
+	$(GO) test -C hack/image -count=1 ./...
 
 .PHONY: chart-files
 chart-files: ## Copy into the Helm chart what it shares with config/.
@@ -194,7 +198,7 @@ chart: chart-files | $(DEV) ## Package the Helm chart into dist/ (IMG=… as its
 
 .PHONY: test-chart
 test-chart: | $(DEV) ## Test the Helm chart with Helm and a real API server.
-	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" $(GO) test -C charts/test ./...
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" $(GO) test -C charts/test -count=1 ./...
 
 .PHONY: sbom
 sbom: image $(BIN)/cyclonedx-gomod ## Write the bill of materials of each manager in the image to dist/.

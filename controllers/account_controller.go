@@ -90,10 +90,12 @@ func (r *accountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}
-	if released, err := r.hold(ctx, &account); released || err != nil {
+	// The Secret goes before the account: once the account is gone, nobody may be left to
+	// release the Secret.
+	if err := r.holdSecret(ctx, &account); err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := r.holdSecret(ctx, &account); err != nil {
+	if released, err := r.hold(ctx, &account); released || err != nil {
 		return ctrl.Result{}, err
 	}
 	conn, o, err := r.stand(ctx, &account, attempt)

@@ -4,7 +4,8 @@
 
 # Deletes the manifests on stdin from the current kube context. It refuses while there are
 # objects of the operator's kinds, because the operator must still be running to clean up.
-# With FORCE=1 it deletes all the same and does not wait, because deletion then hangs.
+# With FORCE=1 it deletes all the same and does not wait, because deletion then hangs. It
+# then releases the Secrets that the operator held, or their namespace would hang as well.
 #
 #   undeploy.sh TARGET KUBECTL <MANIFESTS
 #
@@ -12,7 +13,7 @@
 set -euo pipefail
 
 target=$1 kubectl=$2
-group=addons.twilio-operator.dev
+group=addons.twilio-operator.dev namespace=twilio-addon-operator-system
 manifests=$(cat)
 
 # remaining KIND FORMAT prints the objects of a kind, one a line; nothing if the kind is
@@ -31,8 +32,20 @@ count() {
 
 delete() { $kubectl delete --ignore-not-found "$@" -f - <<<"$manifests"; }
 
+# release_secrets removes the operator's finalizer from the Secrets in its namespace.
+release_secrets() {
+	local held
+	held=$($kubectl get secrets --namespace=$namespace \
+		--output=jsonpath='{range .items[*]}{.metadata.name} {.metadata.finalizers}{"\n"}{end}')
+	{ grep -F "$group/in-use" || true; } <<<"$held" | while read -r name _; do
+		$kubectl patch secret "$name" --namespace=$namespace \
+			--patch="{\"metadata\":{\"\$deleteFromPrimitiveList/finalizers\":[\"$group/in-use\"]}}"
+	done
+}
+
 if [ "${FORCE:-}" = 1 ]; then
 	delete --wait=false
+	if [ "$target" = undeploy ]; then release_secrets; fi
 	exit
 fi
 

@@ -8,6 +8,8 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/http/httpproxy"
 	"helm.sh/helm/v4/pkg/chart/common"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	appsv1 "k8s.io/api/apps/v1"
@@ -69,6 +72,7 @@ func deploymentOf(t *testing.T, objects map[string]*unstructured.Unstructured) a
 var notOffered = map[string]string{
 	"kubeconfig":         "in a pod, the ServiceAccount is what counts",
 	"operator-namespace": "the namespace of the release, where the Role for the Secrets is",
+	"version":            "prints the version and ends",
 }
 
 // Every flag of the manager can be set by a value. A new flag needs one, or a reason.
@@ -179,6 +183,28 @@ func TestProxyAndTrustedCA(t *testing.T) {
 		}
 		if diff := cmp.Diff([]corev1.Volume{{Name: "company-ca", VolumeSource: volume}}, pod.Volumes); diff != "" {
 			t.Errorf("%s: volumes (-want +got):\n%s", kind, diff)
+		}
+	}
+}
+
+// With what the kubelet makes of NO_PROXY, the API server is reached without the proxy and
+// Twilio through it, as Go's HTTP client reads both variables.
+func TestProxyLeadsToTwilioOnly(t *testing.T) {
+	const proxy = "http://proxy.example.com:3128"
+	container := deploymentOf(t, rendered(t, values{"proxy.httpsProxy": proxy})).Spec.Template.Spec.Containers[0]
+	i := slices.IndexFunc(container.Env, func(v corev1.EnvVar) bool { return v.Name == "NO_PROXY" })
+	for _, service := range []string{"10.96.0.1", "fd00::1"} {
+		config := httpproxy.Config{HTTPSProxy: proxy, NoProxy: strings.ReplaceAll(container.Env[i].Value, "$(KUBERNETES_SERVICE_HOST)", service)}
+		for host, want := range map[string]string{
+			net.JoinHostPort(service, "443"): "", "kubernetes.default.svc": "", "api.twilio.com": proxy, "10.96.0.2:443": proxy,
+		} {
+			got, err := config.ProxyFunc()(&url.URL{Scheme: "https", Host: host})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (got == nil && want != "") || (got != nil && got.String() != want) {
+				t.Errorf("the proxy for %s is %v, want %q", host, got, want)
+			}
 		}
 	}
 }

@@ -24,7 +24,7 @@ func account(ctx context.Context, cl client.Client, name string) (*v1alpha1.Twil
 }
 
 // switchAccount sets spec.suspend of the account itself.
-func (a *app) switchAccount(ctx context.Context, t *target, verb string, suspend bool) error {
+func (a *app) switchAccount(ctx context.Context, t *target, done string, suspend bool) error {
 	if err := t.validate(); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (a *app) switchAccount(ctx context.Context, t *target, verb string, suspend
 		return err
 	}
 	if o.Spec.Suspend == suspend {
-		return write(a.Out, fmt.Sprintf("twilioaccount/%s: %sd already\n", t.account, verb))
+		return write(a.Out, fmt.Sprintf("twilioaccount/%s: %s already\n", t.account, done))
 	}
 	before := o.DeepCopy()
 	o.Spec.Suspend = suspend
@@ -47,7 +47,7 @@ func (a *app) switchAccount(ctx context.Context, t *target, verb string, suspend
 	if o.Spec.Suspend != suspend {
 		return errors.New("the cluster's TwilioAccount has no field suspend: install the CustomResourceDefinitions of this version")
 	}
-	return write(a.Out, fmt.Sprintf("twilioaccount/%s %sd%s\n", t.account, verb, t.suffix()))
+	return write(a.Out, fmt.Sprintf("twilioaccount/%s %s%s\n", t.account, done, t.suffix()))
 }
 
 func (a *app) approveCommand() *cobra.Command {

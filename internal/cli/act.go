@@ -136,7 +136,7 @@ func (t *target) suffix() string {
 }
 
 func (a *app) suspendCommand() *cobra.Command {
-	return a.switchCommand("suspend", true,
+	return a.switchCommand("suspend", "suspended", true,
 		"Stop every call to Twilio for objects or an account",
 		`Set spec.suspend on objects, or with --account on a TwilioAccount: then the
 operator makes no call to Twilio for any of its objects, and deletions wait.
@@ -147,26 +147,27 @@ what is done here.`)
 }
 
 func (a *app) resumeCommand() *cobra.Command {
-	return a.switchCommand("resume", false,
+	return a.switchCommand("resume", "resumed", false,
 		"Let the operator act again on objects or an account",
 		"Take back what suspend did: set spec.suspend to false on objects, or with --account on a TwilioAccount.")
 }
 
-func (a *app) switchCommand(verb string, suspend bool, short, long string) *cobra.Command {
+// switchCommand makes the commands that set suspend; done is the verb's past participle.
+func (a *app) switchCommand(verb, done string, suspend bool, short, long string) *cobra.Command {
 	var t target
 	cmd := &cobra.Command{
 		Use: verb + " [NAME...]", Short: short, Long: long,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t.names = args
 			if t.account != "" {
-				return a.switchAccount(cmd.Context(), &t, verb, suspend)
+				return a.switchAccount(cmd.Context(), &t, done, suspend)
 			}
-			return a.act(cmd.Context(), &t, func(o *v1alpha1.PhoneNumberAddOnAssignment) (done, nothing string) {
+			return a.act(cmd.Context(), &t, func(o *v1alpha1.PhoneNumberAddOnAssignment) (said, nothing string) {
 				if o.Spec.Suspend == suspend {
-					return "", verb + "d already"
+					return "", done + " already"
 				}
 				o.Spec.Suspend = suspend
-				return verb + "d", ""
+				return done, ""
 			})
 		},
 	}

@@ -4,9 +4,12 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,16 +19,19 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/config/crd"
+	"github.com/twilio-addon-operator/twilio-addon-operator/config/rbac"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
@@ -236,21 +242,54 @@ func renewed(lease *coordinationv1.Lease) string {
 }
 
 // right is what the manager must be allowed to do.
-type right struct{ group, resource, subresource, verb, namespace string }
+type right struct{ group, resource, subresource, verb, name, namespace string }
 
-func (d *doctor) needed() []right {
-	group := v1alpha1.GroupVersion.Group
-	own := d.app.twilio.operatorNamespace
-	return []right{
-		{"", "namespaces", "", "list", ""}, {"", "namespaces", "", "watch", ""},
-		{group, "phonenumberaddonassignments", "", "list", ""}, {group, "phonenumberaddonassignments", "", "watch", ""},
-		{group, "phonenumberaddonassignments", "", "get", ""}, {group, "phonenumberaddonassignments", "", "patch", ""},
-		{group, "phonenumberaddonassignments", "status", "patch", ""},
-		{group, "twilioaccounts", "", "list", ""}, {group, "twilioaccounts", "", "watch", ""}, {group, "twilioaccounts", "", "patch", ""},
-		{group, "twilioaccounts", "status", "patch", ""},
-		{"", "secrets", "", "get", own}, {"", "secrets", "", "list", own}, {"", "secrets", "", "watch", own},
-		{"events.k8s.io", "events", "", "create", ""},
+func (r right) String() string {
+	text := r.verb + " " + r.resource
+	if r.subresource != "" {
+		text += "/" + r.subresource
 	}
+	return text
+}
+
+// needed reads the rights out of the manager's own roles.
+func (d *doctor) needed() ([]right, error) {
+	var all []right
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(rbac.Role()), 4096)
+	for {
+		role := &rbacv1.Role{} // a ClusterRole has the same rules
+		if err := decoder.Decode(role); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		namespace := ""
+		if role.Kind == "Role" {
+			namespace = d.app.twilio.operatorNamespace
+		}
+		for _, rule := range role.Rules {
+			all = append(all, rightsOf(&rule, namespace)...)
+		}
+	}
+}
+
+func rightsOf(rule *rbacv1.PolicyRule, namespace string) []right {
+	var all []right
+	names := rule.ResourceNames
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	for _, group := range rule.APIGroups {
+		for _, path := range rule.Resources {
+			resource, subresource, _ := strings.Cut(path, "/")
+			for _, verb := range rule.Verbs {
+				for _, name := range names {
+					all = append(all, right{group, resource, subresource, verb, name, namespace})
+				}
+			}
+		}
+	}
+	return all
 }
 
 // rights asks the API server what the manager's ServiceAccount may do.
@@ -260,13 +299,18 @@ func (d *doctor) rights(ctx context.Context) {
 		d.skip("rights: %v", err)
 		return
 	}
+	needed, err := d.needed()
+	if err != nil {
+		d.skip("rights: %v", err)
+		return
+	}
 	var missing []string
-	for _, r := range d.needed() {
+	for _, r := range needed {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			User:   user,
 			Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + d.app.twilio.operatorNamespace, "system:authenticated"},
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Group: r.group, Resource: r.resource, Subresource: r.subresource, Verb: r.verb, Namespace: r.namespace,
+				Group: r.group, Resource: r.resource, Subresource: r.subresource, Verb: r.verb, Name: r.name, Namespace: r.namespace,
 			},
 		}}
 		if err := d.cl.Create(ctx, review); err != nil {
@@ -274,7 +318,7 @@ func (d *doctor) rights(ctx context.Context) {
 			return
 		}
 		if !review.Status.Allowed {
-			missing = append(missing, strings.TrimSuffix(r.verb+" "+r.resource+"/"+r.subresource, "/"))
+			missing = append(missing, r.String())
 		}
 	}
 	if len(missing) > 0 {

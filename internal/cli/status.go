@@ -38,7 +38,7 @@ and the add-ons below those.`,
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "Show the objects of all namespaces.")
 	flags.BoolVar(&f.tree, "tree", false, "Show accounts, numbers and add-ons as a tree.")
-	flags.BoolVar(&f.fail, "fail", false, "Exit with 1 if anything shown is not ready.")
+	flags.BoolVar(&f.fail, "fail", false, "Exit with 1 if an object that is shown, or its account, is not ready.")
 	f.printed.AddFlags(cmd)
 	return cmd
 }
@@ -72,10 +72,7 @@ func (a *app) status(ctx context.Context, f *statusFlags, names []string) error 
 	if err := a.show(f, objects, known, namespace); err != nil {
 		return err
 	}
-	if !f.tree {
-		known = nil // not shown
-	}
-	if f.fail && overview.Unhealthy(known, objects) > 0 {
+	if f.fail && overview.Unhealthy(referred(known, objects, f.allNamespaces), objects) > 0 {
 		return exitWith(1)
 	}
 	return nil

@@ -121,6 +121,20 @@ func StandingOf(claims []Claim, key types.NamespacedName) Standing {
 	return Standing{Waits, owner}
 }
 
+// HeldByAnother returns the object that holds the claim, so that key must not claim the
+// number beside it, however old key is. It is nil if there is none. That key may hold the
+// claim by now as well does not count.
+func HeldByAnother(claims []Claim, key types.NamespacedName) *Claim {
+	claims = slices.Clone(claims)
+	if me := find(claims, key); me != nil {
+		me.Held = false
+	}
+	if standing := StandingOf(claims, key); standing.Role != Acts && standing.Other.Held {
+		return standing.Other
+	}
+	return nil
+}
+
 // Owner returns the one object that may change the number: the one that holds the claim,
 // otherwise the oldest, otherwise the first by namespace and name. It is nil if no object
 // may. An object that looks for the number in another account than home counts only once

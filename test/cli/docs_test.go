@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -169,6 +170,7 @@ func TestInAnIncident(t *testing.T) {
 	_ = env.Client.Delete(ctx, lease.DeepCopy())
 	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: new("manager-0"), LeaseDurationSeconds: new(int32(15)), RenewTime: new(metav1.NowMicro())}
 	w.must(env.Client.Create(ctx, lease))
+	t.Cleanup(func() { w.must(env.Client.Delete(context.Background(), lease)) }) // a manager would wait for its end
 	stuck := &v1alpha1.PhoneNumberAddOnAssignment{
 		ObjectMeta: metav1.ObjectMeta{Name: "stuck", Namespace: namespace, Finalizers: []string{v1alpha1.FinalizerUnassign}},
 		Spec:       v1alpha1.PhoneNumberAddOnAssignmentSpec{PhoneNumberSID: v1alpha1.PhoneNumberSID(w.sid("PN", 1)), AddOnSIDs: []v1alpha1.AddOnSID{}},
@@ -233,14 +235,14 @@ func TestStatus(t *testing.T) {
 	if code, out, errOut := w.run("kubectl twilio-addons status -n telephony nobody"); code != 1 || out != "" || !strings.Contains(errOut, "there is no PhoneNumberAddOnAssignment telephony/nobody") {
 		t.Errorf("exit %d: %s%s", code, out, errOut)
 	}
-	w.ok("kubectl delete secret default -n " + testenv.Namespace)
+	w.ok(`kubectl patch secret default --type merge -p '{"stringData":{"authToken":"other"}}' -n ` + testenv.Namespace)
 	w.eventually("status --fail fails", func() error {
 		if code, _, _ := w.run("kubectl twilio-addons status -n telephony --fail"); code != 1 {
 			return fmt.Errorf("exit %d", code)
 		}
 		return nil
 	})
-	if code, out, _ := w.run("kubectl twilio-addons doctor"); code != 1 || !strings.Contains(out, "FINDING      account default: reading the Secret") {
+	if code, out, _ := w.run("kubectl twilio-addons doctor"); code != 1 || !strings.Contains(out, "FINDING      account default: Twilio does not accept the credential") || !strings.Contains(out, "\n1 finding\n") {
 		t.Errorf("exit %d: %s", code, out)
 	}
 }

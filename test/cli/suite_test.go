@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -76,12 +77,19 @@ func prepareTools(ctx context.Context) (string, error) {
 		}
 		kubectl = filepath.Join(testenv.Root(), "bin", "kubectl")
 	}
+	if kubectl, err = filepath.Abs(kubectl); err != nil {
+		return "", err
+	}
+	plugin, err := filepath.Abs(filepath.Join(testenv.Root(), "bin", "kubectl-twilio_addons"))
+	if err != nil {
+		return "", err
+	}
 	dir := filepath.Join(env.Dir, "tools")
 	terraform := "#!/bin/sh\n[ \"$1 $2\" != \"state pull\" ] || cat \"$TERRAFORM_STATE\"\n"
 	return dir, errors.Join(
 		os.MkdirAll(dir, 0o755),
 		os.Symlink(kubectl, filepath.Join(dir, "kubectl")),
-		os.Symlink(filepath.Join(testenv.Root(), "bin", "kubectl-twilio_addons"), filepath.Join(dir, "kubectl-twilio_addons")),
+		os.Symlink(plugin, filepath.Join(dir, "kubectl-twilio_addons")),
 		os.WriteFile(filepath.Join(dir, "terraform"), []byte(terraform), 0o755),
 	)
 }
@@ -154,17 +162,22 @@ func (w *world) clear() {
 	account := &v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	_ = env.Client.Delete(ctx, account)
 	w.free(ctx, account)
-	_ = env.Client.Delete(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: testenv.Namespace}})
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: testenv.Namespace}}
+	_ = env.Client.Delete(ctx, secret)
 	w.eventually("the cluster is empty", func() error {
 		if left := w.objects(ctx); len(left) > 0 {
 			return fmt.Errorf("%d objects are left", len(left))
 		}
 		err := env.Client.Get(ctx, client.ObjectKeyFromObject(account), account)
-		if client.IgnoreNotFound(err) == nil && err != nil {
-			return nil
+		if !apierrors.IsNotFound(err) {
+			w.free(ctx, account)
+			return errors.New("the account is left")
 		}
-		w.free(ctx, account)
-		return errors.New("the account is left")
+		if err := env.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret); !apierrors.IsNotFound(err) {
+			w.free(ctx, secret)
+			return errors.New("the Secret is left")
+		}
+		return nil
 	})
 }
 

@@ -146,13 +146,15 @@ func TestOperatorFirstAndNeverAgain(t *testing.T) {
 	w.delete(w.twilioAccount())
 	w.delete(w.namespace(w.name))
 	w.namespaceIsHeld()
-	script := strings.ReplaceAll(documented(t, "### Objects that stay after the operator was removed"), "twacct default", "twacct "+w.name)
+	w.delete(w.secret())
+	script := strings.NewReplacer("twacct default", "twacct "+w.name, "secret twilio-credentials", "secret "+w.name).
+		Replace(documented(t, "### Objects that stay after the operator was removed"))
 	out, err := shell(t, script)
 	if err != nil {
 		t.Fatalf("what is documented fails: %v\n%s\n%s", err, script, out)
 	}
 	w.numbersGone(true, numbers...)
-	w.gone(w.twilioAccount())
+	w.gone(w.twilioAccount(), w.secret())
 	w.cleaned(true, numbers...)
 }
 
@@ -283,10 +285,11 @@ func TestUndeploy(t *testing.T) {
 	w.gone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testenv.Namespace}})
 	w.cleaned(true, numbers...)
 
-	// The operator is installed again, and finishes what was forced.
+	// The operator is installed again, and finishes what was forced, once that is approved.
 	w.must(env.Install(t.Context()))
 	w.must(env.Client.Create(t.Context(), w.secret()))
 	startManager(t)
+	w.approve(2)
 	w.putKindsBack()
 	w.cleaned(false, numbers...)
 }
