@@ -172,7 +172,7 @@ func TestPlanSaysWhatTheOperatorDoes(t *testing.T) {
 				done := w.writes(since)
 				slices.Sort(done)
 				if diff := cmp.Diff(planned, done); diff != "" {
-					t.Fatalf("round %d (-planned +done):\n%s", round, diff)
+					t.Fatalf("round %d (-planned +done):\n%s\n%s", round, diff, w.ok("kubectl get pnaa -A -o wide"))
 				}
 				t.Logf("round %d: %d writes as planned", round, len(planned))
 				w.ok("git add -A && git commit -q --allow-empty -m change")
