@@ -79,7 +79,7 @@ func (f *planFlags) validate() error {
 	case f.against != "" && slices.Contains(f.paths, manifests.Stdin):
 		return errors.New("--against needs files: the standard input has no history")
 	case f.maxRemovals < -1:
-		return fmt.Errorf("--max-removals must not be negative")
+		return errors.New("--max-removals must not be negative")
 	}
 	return nil
 }

@@ -369,11 +369,8 @@ func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
 	if heir != nil {
 		c.Note = "deleted: " + key(heir) + " takes the number over"
 	}
-	if heir != nil && (heir.Spec.Suspend || heir.Spec.ManagementPolicy == v1alpha1.ManagementObserve) {
-		heir = nil // it answers for nothing
-	}
 	goes := func(sid string) bool {
-		return (heir == nil || !lists(heir, sid)) &&
+		return !keeps(heir, sid) &&
 			slices.ContainsFunc(n.AddOns, func(l twilio.AssignedAddOn) bool { return strings.EqualFold(l.SID, sid) })
 	}
 	wasOwner := r.ownersOf(r.Previous)[numberOf(old)] == old
@@ -391,6 +388,12 @@ func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
 			c.MayUnassign = append(c.MayUnassign, r.addOn(old, string(sid)))
 		}
 	}
+}
+
+// keeps says whether the heir of a number answers for an add-on from now on. One that
+// makes no writes answers for nothing.
+func keeps(heir *manifests.Assignment, sid string) bool {
+	return heir != nil && !heir.Spec.Suspend && heir.Spec.ManagementPolicy != v1alpha1.ManagementObserve && lists(heir, sid)
 }
 
 // departure names what a deleted object removes from a number.
