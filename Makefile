@@ -1,16 +1,17 @@
 # Copyright The twilio-addon-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# Needs Go, make and git, and for the cluster targets kubectl. Everything else is compiled
-# on first use from pinned Go modules: tools into ./bin, the control plane into the user's
-# cache folder.
+# Needs Go, make and git, and kubectl for the targets that act on a cluster. Everything else
+# is compiled on first use from pinned Go modules: tools into ./bin, the control plane into
+# the user's cache folder.
 
 SHELL := /usr/bin/env bash -o pipefail
 .SHELLFLAGS := -ec
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-IMG ?= twilio-addon-operator:latest
+# The image to build or to install, as in IMG=registry.example.com/twilio-addon-operator:v0.1.0.
+IMG ?=
 PLATFORMS ?= linux/amd64,linux/arm64
 PLUGIN_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64
 CONTAINER_TOOL ?= docker
@@ -19,8 +20,11 @@ KUBECTL ?= kubectl
 BIN := bin
 DIST := dist
 LDFLAGS := -s -w -X main.version=$(VERSION)
-GOBUILD := hack/gobuild.sh
-CONTROL_PLANE := hack/controlplane/ensure.sh
+# hack/dev does what is easier in Go than in shell. It builds with -trimpath and without cgo;
+# so does GO, and both share one build cache.
+DEV := $(BIN)/dev
+GO := CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" go
+CONTROL_PLANE := $(DEV) control-plane
 RENDER = hack/render.sh $(abspath $(BIN)/kustomize) $(IMG)
 
 ##@ General
@@ -35,17 +39,17 @@ help: ## Show this help.
 
 .PHONY: demo
 demo: build ## Watch the operator work on a real API server and a simulated Twilio (ARGS=--exit to leave at the end).
-	@$(GOBUILD) "compiling the demo" . ./hack/demo -trimpath=false -o $(abspath $(BIN)/demo)
+	@$(DEV) build -name "compiling the demo" -o $(BIN)/demo ./hack/demo
 	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" exec $(BIN)/demo $(ARGS)
 
 .PHONY: bench
-bench: build ## Measure the operator against what is possible at best (QUICK=1 for two minutes; ARGS=--scenario=…).
-	@$(GOBUILD) "compiling the bench" . ./hack/bench -trimpath=false -o $(abspath $(BIN)/bench)
+bench: build ## Measure the operator against the best that is possible (QUICK=1 for two minutes; ARGS=--scenario=…).
+	@$(DEV) build -name "compiling the bench" -o $(BIN)/bench ./hack/bench
 	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" exec $(BIN)/bench $(if $(QUICK),--quick) $(ARGS)
 
 .PHONY: run
-run: ## Run the manager here against the current kube context (ARGS=… for its flags).
-	go run -ldflags "$(LDFLAGS)" ./cmd/manager $(ARGS)
+run: build ## Run bin/manager against the current kube context (ARGS=… for its flags).
+	@exec $(BIN)/manager $(ARGS)
 
 .PHONY: generate
 generate: $(BIN)/controller-gen ## Generate the DeepCopy methods.
@@ -62,14 +66,14 @@ fmt: ## Format the Go code.
 
 .PHONY: vet
 vet: ## Run go vet.
-	go vet ./...
+	$(GO) vet ./...
 
 .PHONY: control-plane
-control-plane: ## Get etcd, kube-apiserver and kube-controller-manager, and print where they are.
+control-plane: | $(DEV) ## Get etcd, kube-apiserver and kube-controller-manager, and print their folder.
 	@$(CONTROL_PLANE) --with-controller-manager
 
 .PHONY: clean
-clean: ## Remove what was built here (the control plane in the user's cache stays).
+clean: ## Remove ./bin and ./dist (the control plane in the user's cache stays).
 	rm -rf $(BIN) $(DIST)
 
 ##@ Checks
@@ -78,115 +82,182 @@ TESTS ?= ./...
 TEST_TIMEOUT ?= 20m
 
 .PHONY: test
-test: $(BIN)/kustomize ## Run all tests, under the race detector (TESTS=./… for some packages).
-	@hack/test.sh "$(TESTS)" -timeout $(TEST_TIMEOUT)
-	@go test -C hack/controlplane ./...
+test: $(BIN)/kustomize | $(DEV) ## Run all tests, under the race detector (TESTS=./… for some packages).
+	@$(DEV) test "$(TESTS)" -timeout $(TEST_TIMEOUT)
+	@$(if $(filter ./...,$(TESTS)),$(MAKE) --no-print-directory test-modules)
 
-# The flags are those of hack/gobuild.sh, whose build cache serves the type checker.
+.PHONY: test-modules
+test-modules: test-alerts test-argocd test-image test-chart ## Run the tests of the nested modules: alerts, Argo CD, image, chart.
+
+.PHONY: test-unit
+test-unit: | $(DEV) ## Run the tests that need no control plane, without the race detector (TESTS=./… for some packages).
+	@$(DEV) test-unit "$(TESTS)" -timeout $(TEST_TIMEOUT)
+
+# Modules of their own. Go does not see that files outside them changed, so nothing is cached.
+.PHONY: test-alerts
+test-alerts: ## Test the alerts and the dashboard with Prometheus' own rule engine.
+	$(GO) test -C test/alerts -count=1 ./...
+
+.PHONY: test-argocd
+test-argocd: ## Test the health checks and actions for Argo CD with its Lua engine.
+	$(GO) test -C test/argocd -count=1 ./...
+
+# The flags are those of hack/dev, whose build cache serves the type checker.
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerfile.
 	CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" $(BIN)/golangci-lint run
 	$(BIN)/dockerlint Dockerfile
 
 .PHONY: check-generate
-check-generate: $(BIN)/controller-gen $(BIN)/kustomize ## Fail if generated files are not current, or the manifests do not render.
+check-generate: $(BIN)/controller-gen $(BIN)/kustomize ## Fail if a generated file is out of date or the manifests do not render.
 	@hack/check-generate.sh $(abspath $(BIN))
 
 FUZZTIME ?= 30s
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME.
-	@hack/fuzz.sh $(FUZZTIME)
+fuzz: | $(DEV) ## Run each fuzz target for FUZZTIME.
+	@$(DEV) fuzz $(FUZZTIME)
 
 SEEDS ?= 10
 STEPS ?= 60
 FIRST_SEED ?= 1
 
 .PHONY: soak
-soak: ## Test against the model under faults and crashes: SEEDS runs of STEPS steps, from FIRST_SEED on.
-	@SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) hack/test.sh ./test/soak -run TestLong -count=1 -timeout 0 -v
+soak: | $(DEV) ## Compare the operator with a model under faults and crashes: SEEDS runs of STEPS steps, from FIRST_SEED on.
+	@SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) $(DEV) test ./test/soak -run TestLong -count=1 -timeout 0 -v
 
 .PHONY: mutants
-mutants: ## Plant faults in a copy of the operator, and have the soak find each (an hour; ARGS=--only=…).
-	@go run ./hack/mutants $(ARGS)
+mutants: ## Plant faults in a copy of the operator and check that the soak finds each (takes hours; ARGS=--only=…).
+	@$(GO) run ./hack/mutants $(ARGS)
 
 .PHONY: check-openapi
-check-openapi: ## Check the simulator against Twilio's OpenAPI (TWILIO_OPENAPI_DIR=… with the data).
-	go test -C hack/openapi -count=1 -v ./...
+check-openapi: ## Check the simulator against Twilio's OpenAPI documents (in TWILIO_OPENAPI_DIR).
+	$(GO) test -C hack/openapi -count=1 -v ./...
 
 .PHONY: govulncheck
-govulncheck: $(BIN)/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev).
+govulncheck: $(BIN)/govulncheck ## Look for known vulnerabilities (queries vuln.go.dev).
 	$(BIN)/govulncheck ./...
 
 ##@ Build
 
 .PHONY: build
-build: ## Build bin/manager, bin/twiliosim and the kubectl plugin bin/kubectl-twilio_addons.
-	@$(GOBUILD) "compiling the manager" . ./cmd/manager -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/manager)
-	@$(GOBUILD) "compiling the Twilio simulator" . ./cmd/twiliosim -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/twiliosim)
-	@$(GOBUILD) "compiling the kubectl plugin" . ./cmd/kubectl-twilio_addons -ldflags "$(LDFLAGS)" -o $(abspath $(BIN)/kubectl-twilio_addons)
+build: | $(DEV) ## Build bin/manager, bin/twiliosim and the kubectl plugin bin/kubectl-twilio_addons.
+	@$(DEV) build -name "compiling the manager" -ldflags "$(LDFLAGS)" -o $(BIN)/manager ./cmd/manager
+	@$(DEV) build -name "compiling the Twilio simulator" -ldflags "$(LDFLAGS)" -o $(BIN)/twiliosim ./cmd/twiliosim
+	@$(DEV) build -name "compiling the kubectl plugin" -ldflags "$(LDFLAGS)" -o $(BIN)/kubectl-twilio_addons ./cmd/kubectl-twilio_addons
 
 .PHONY: cli-archives
 cli-archives: ## Write the kubectl plugin for PLUGIN_PLATFORMS to dist/, with checksums and a krew manifest.
-	@go run ./hack/release/plugin --version "$(VERSION)" --output $(DIST) --platforms "$(PLUGIN_PLATFORMS)"
+	@$(GO) run ./hack/release/plugin --version "$(VERSION)" --output $(DIST) --platforms "$(PLUGIN_PLATFORMS)"
 
 .PHONY: docker-build
-docker-build: ## Build the image IMG.
-	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(IMG) .
+docker-build: ## Build the image IMG (default twilio-addon-operator:latest, which stays on this machine).
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(or $(IMG),twilio-addon-operator:latest) .
 
 .PHONY: docker-buildx
-docker-buildx: ## Build and push the image IMG for PLATFORMS.
+docker-buildx: require-img ## Build and push the image IMG for PLATFORMS.
 	$(CONTAINER_TOOL) buildx build --build-arg VERSION=$(VERSION) --platform $(PLATFORMS) --tag $(IMG) --push .
 
 .PHONY: build-installer
-build-installer: $(BIN)/kustomize ## Write dist/install.yaml, which installs everything with the image IMG.
+build-installer: require-img $(BIN)/kustomize ## Write dist/install.yaml, which installs everything with the image IMG.
 	@mkdir -p $(DIST)
 	@$(RENDER) > $(DIST)/install.yaml
 	@echo "dist/install.yaml installs $(IMG)"
 
-##@ Deployment, to the current kube context
+# No image is published under a fixed name, so a default would not be found.
+.PHONY: require-img
+require-img:
+	@[ -n "$(IMG)" ] || { \
+		echo "IMG is not set. Name an image that your cluster can pull, for example:" >&2; \
+		echo "  make $(or $(MAKECMDGOALS),deploy) IMG=registry.example.com/twilio-addon-operator:v0.1.0" >&2; \
+		exit 1; }
+
+# --- Delivery: the image without a container engine, the chart, the bill of materials ---
+
+.PHONY: image
+image: | $(DEV) ## Write the image for PLATFORMS to dist/image.tar, without a container engine (IMG=… as its name).
+	@hack/image/build.sh $(abspath $(BIN)) $(or $(IMG),twilio-addon-operator:$(VERSION)) $(VERSION) $(PLATFORMS) "$(LDFLAGS)"
+
+.PHONY: image-push
+image-push: require-img image $(BIN)/kustomize ## Push dist/image.tar as IMG, and pin it by digest in dist/install.yaml.
+	@hack/image/push.sh $(abspath $(BIN)) $(IMG)
+
+.PHONY: test-image
+test-image: ## Test the image builder.
+	$(GO) test -C hack/image -count=1 ./...
+
+.PHONY: chart-files
+chart-files: ## Copy into the Helm chart what it shares with config/.
+	@hack/chart.sh
+
+.PHONY: chart
+chart: chart-files | $(DEV) ## Package the Helm chart into dist/ (IMG=… as its image).
+	@$(DEV) build -name "compiling the chart packager" -module charts/test -o $(BIN)/package-chart ./package
+	@$(BIN)/package-chart --version=$(VERSION) --output=$(DIST) \
+		--image=$(if $(filter command environment,$(firstword $(origin IMG))),$(IMG))
+
+.PHONY: test-chart
+test-chart: | $(DEV) ## Test the Helm chart with Helm and a real API server.
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" $(GO) test -C charts/test -count=1 ./...
+
+.PHONY: sbom
+sbom: image $(BIN)/cyclonedx-gomod ## Write the bill of materials of each manager in the image to dist/.
+	@hack/image/sbom.sh $(abspath $(BIN)) $(PLATFORMS) $(VERSION)
+
+cyclonedx_gomod = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
+$(BIN)/cyclonedx-gomod: $(wildcard hack/tools/sbom/*) | $(DEV)
+	@$(DEV) build -name "compiling cyclonedx-gomod" -module hack/tools/sbom -o $@ $(cyclonedx_gomod) && touch $@
+
+# --- End of delivery ---
+
+##@ Deployment (to the current kube context)
 
 .PHONY: install
 install: $(BIN)/kustomize ## Install the CRDs.
 	$(BIN)/kustomize build config/crd | $(KUBECTL) apply --server-side -f -
 
 .PHONY: uninstall
-uninstall: $(BIN)/kustomize ## Remove the CRDs, unless there are objects (FORCE=1: with every object).
+uninstall: $(BIN)/kustomize ## Remove the CRDs; refused while there are objects (FORCE=1 removes these too).
 	@$(BIN)/kustomize build config/crd | FORCE=$(FORCE) hack/undeploy.sh $@ "$(KUBECTL)"
 
 .PHONY: deploy
-deploy: $(BIN)/kustomize ## Install the CRDs and the operator with the image IMG.
+deploy: require-img $(BIN)/kustomize ## Install the CRDs and the operator with the image IMG.
 	$(RENDER) | $(KUBECTL) apply --server-side -f -
 
 .PHONY: undeploy
-undeploy: $(BIN)/kustomize ## Remove the operator and the CRDs, unless there are objects (FORCE=1: all the same).
-	@$(RENDER) | FORCE=$(FORCE) hack/undeploy.sh $@ "$(KUBECTL)"
+undeploy: $(BIN)/kustomize ## Remove the operator and the CRDs; refused while there are objects (FORCE=1 removes these too).
+	@$(BIN)/kustomize build config/default | FORCE=$(FORCE) hack/undeploy.sh $@ "$(KUBECTL)"
 
 ##@ Tools
 
-# Their versions are pinned in hack/tools, each heavy one in a module of its own.
+# It appears in one step, because tests of several packages may call make at once.
+$(DEV): go.mod $(wildcard hack/dev/*.go internal/devbuild/*.go)
+	@CGO_ENABLED=0 GOOS= GOARCH= go build -trimpath -buildvcs=false -o $@.$$$$ ./hack/dev && mv -f $@.$$$$ $@
+
+# The versions of the tools are pinned in hack/tools, each heavy one in a module of its own.
 controller_gen = sigs.k8s.io/controller-tools/cmd/controller-gen
 kustomize = sigs.k8s.io/kustomize/kustomize/v5
 govulncheck = golang.org/x/vuln/cmd/govulncheck
 
-$(BIN)/controller-gen: hack/tools/go.mod hack/tools/go.sum
-	@$(GOBUILD) "compiling controller-gen" hack/tools $(controller_gen) -o $(abspath $@) && touch $@
+$(BIN)/controller-gen: hack/tools/go.mod hack/tools/go.sum | $(DEV)
+	@$(DEV) build -name "compiling controller-gen" -module hack/tools -o $@ $(controller_gen) && touch $@
 
-$(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum
-	@$(GOBUILD) "compiling kustomize" hack/tools $(kustomize) -o $(abspath $@) && touch $@
+$(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum | $(DEV)
+	@$(DEV) build -name "compiling kustomize" -module hack/tools -o $@ $(kustomize) && touch $@
 
-# For tests, on a machine without kubectl.
-$(BIN)/kubectl: hack/controlplane/go.mod
-	@$(GOBUILD) "compiling kubectl" hack/controlplane k8s.io/kubernetes/cmd/kubectl -o $(abspath $@) && touch $@
+# For tests on a machine without kubectl.
+$(BIN)/kubectl: hack/controlplane/go.mod | $(DEV)
+	@$(DEV) build -name "compiling kubectl" -module hack/controlplane -o $@ k8s.io/kubernetes/cmd/kubectl && touch $@
 
-$(BIN)/govulncheck: hack/tools/go.mod hack/tools/go.sum
-	@$(GOBUILD) "compiling govulncheck" hack/tools $(govulncheck) -o $(abspath $@) && touch $@
+$(BIN)/govulncheck: hack/tools/go.mod hack/tools/go.sum | $(DEV)
+	@$(DEV) build -name "compiling govulncheck" -module hack/tools -o $@ $(govulncheck) && touch $@
 
-$(BIN)/golangci-lint: $(wildcard hack/tools/lint/*)
-	@$(GOBUILD) "compiling golangci-lint" hack/tools/lint . -o $(abspath $@) && touch $@
+$(BIN)/golangci-lint: $(wildcard hack/tools/lint/*) | $(DEV)
+	@$(DEV) build -name "compiling golangci-lint" -module hack/tools/lint -o $@ . && touch $@
 
-$(BIN)/dockerlint: $(wildcard hack/tools/dockerlint/*)
-	@$(GOBUILD) "compiling dockerlint" hack/tools/dockerlint . -o $(abspath $@) && touch $@
+$(BIN)/dockerlint: $(wildcard hack/tools/dockerlint/*) | $(DEV)
+	@$(DEV) build -name "compiling dockerlint" -module hack/tools/dockerlint -o $@ . && touch $@
 
 .PHONY: tools
 tools: $(addprefix $(BIN)/,controller-gen kustomize govulncheck golangci-lint dockerlint) ## Compile every tool into ./bin.

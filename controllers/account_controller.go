@@ -90,10 +90,12 @@ func (r *accountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}
-	if released, err := r.hold(ctx, &account); released || err != nil {
+	// The Secret goes before the account: once the account is gone, nobody may be left to
+	// release the Secret.
+	if err := r.holdSecret(ctx, &account); err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := r.holdSecret(ctx, &account); err != nil {
+	if released, err := r.hold(ctx, &account); released || err != nil {
 		return ctrl.Result{}, err
 	}
 	conn, o, err := r.stand(ctx, &account, attempt)
@@ -126,8 +128,7 @@ func (r *accountReconciler) stand(ctx context.Context, account *v1alpha1.TwilioA
 }
 
 func (r *accountReconciler) forget(account string) {
-	r.connections.forget(account)
-	r.metrics.forgetAccount(account)
+	r.metrics.forgetAccount(account, r.connections.forget(account))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.counted, account)
@@ -188,8 +189,7 @@ func (r *accountReconciler) holdSecret(ctx context.Context, account *v1alpha1.Tw
 // namespaceTerminates reports whether the operator's own namespace is being deleted. The
 // operator goes with it, so nobody could release a Secret there later.
 func (r *accountReconciler) namespaceTerminates(ctx context.Context) (bool, error) {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	namespace := namespaceMetadata()
 	if err := r.Get(ctx, client.ObjectKey{Name: r.connections.namespace}, namespace); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
@@ -238,10 +238,14 @@ func (r *accountReconciler) editSecret(ctx context.Context, secret *metav1.Parti
 	return nil
 }
 
-func secretMetadata() *metav1.PartialObjectMetadata {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return secret
+func secretMetadata() *metav1.PartialObjectMetadata    { return metadataOf("Secret") }
+func namespaceMetadata() *metav1.PartialObjectMetadata { return metadataOf("Namespace") }
+
+// metadataOf is an empty object of a core kind, of which only the metadata is read.
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return object
 }
 
 // check opens the account's connection and has Twilio accept its credential, unless status
@@ -278,7 +282,7 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 	base := account.DeepCopy()
 	before := readyReason(account)
 	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
-	r.metrics.accountIs(account.Name, o.reason, accepted)
+	r.metrics.accountIs(account.Name, o.reason, accepted || isReady(o.reason))
 	r.metrics.removalsHeld(account.Name, decision.State.Held)
 	r.setStatus(account, conn, o, decision)
 	if !apiequality.Semantic.DeepEqual(base.Status, account.Status) {
@@ -376,6 +380,23 @@ func (r *accountReconciler) accountsOfSecret(ctx context.Context, secret *metav1
 	var found []reconcile.Request
 	for _, name := range names {
 		found = append(found, reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})
+	}
+	return found
+}
+
+// accountsOfNamespace lists every account once the operator's own namespace is being
+// deleted. The Secrets there are released before the operator's pod and its rights are gone.
+func (r *accountReconciler) accountsOfNamespace(ctx context.Context, namespace *metav1.PartialObjectMetadata) []reconcile.Request {
+	if namespace.Name != r.connections.namespace || namespace.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	var accounts v1alpha1.TwilioAccountList
+	if err := r.List(ctx, &accounts); err != nil {
+		logf.FromContext(ctx).Error(err, "Could not list the accounts")
+	}
+	var found []reconcile.Request
+	for i := range accounts.Items {
+		found = append(found, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&accounts.Items[i])})
 	}
 	return found
 }

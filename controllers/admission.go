@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -54,8 +53,7 @@ func (d *admission) allows(ctx context.Context, account *v1alpha1.TwilioAccount,
 	if err != nil {
 		return false, selectorInvalid(account.Name, err) // the schema cannot refuse every such selector
 	}
-	ns := &metav1.PartialObjectMetadata{}
-	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	ns := namespaceMetadata()
 	if err := d.cached.Get(ctx, client.ObjectKey{Name: namespace}, ns); apierrors.IsNotFound(err) {
 		return false, nil
 	} else if err != nil {

@@ -6,6 +6,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -66,7 +67,7 @@ type removals struct {
 	decision budget.Decision
 	// withdrawn is when a demand that was not granted last ended.
 	withdrawn time.Time
-	// written is this process's own last write to each TwilioAccount, until the cache has it.
+	// written is the newest version known of each TwilioAccount, until the cache has it.
 	written map[string]*v1alpha1.TwilioAccount
 	held    int
 	counted time.Time
@@ -127,14 +128,14 @@ func (b *brake) complete(accounts []v1alpha1.TwilioAccount) bool {
 // request asks for the object's number to lose add-ons. nil: it may, until the grant ends.
 // Otherwise it is the outcome of a removal that waits or is held.
 func (b *brake) request(ctx context.Context, s *scope) error {
-	r := b.of(s.account.Spec.AccountSID)
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	a := s.object
 	deleting, err := b.crdDeleting(ctx, !a.DeletionTimestamp.IsZero())
 	if err != nil {
 		return err
 	}
+	r := b.of(s.account.Spec.AccountSID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !deleting && r.grants(a.Spec.PhoneNumberSID) {
 		return nil
 	}
@@ -204,6 +205,10 @@ func (b *brake) withdrawAll(key types.NamespacedName) {
 // evaluate decides about all demands of the account, persists the decision, and makes due
 // the objects that it concerns. The account at hand is brought up to date.
 func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (budget.Decision, error) {
+	deleting, err := b.crdDeleting(ctx, true)
+	if err != nil {
+		return budget.Decision{}, err
+	}
 	r := b.of(account.Spec.AccountSID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -211,10 +216,6 @@ func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (
 		return budget.Decision{}, nil
 	}
 	before := r.decision
-	deleting, err := b.crdDeleting(ctx, true)
-	if err != nil {
-		return budget.Decision{}, err
-	}
 	if err := b.decide(ctx, r, account, deleting); err != nil {
 		return budget.Decision{}, err
 	}
@@ -229,8 +230,21 @@ func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (
 	return r.decision, nil
 }
 
-// decide makes a decision and persists what must be on record before it is acted on.
+// decide makes a decision and persists what must be on record before it is acted on. If an
+// account has changed meanwhile, it decides again on what the API server has.
 func (b *brake) decide(ctx context.Context, r *removals, account *v1alpha1.TwilioAccount, crdDeleting bool) error {
+	for range 3 {
+		if err := b.tryToDecide(ctx, r, account, crdDeleting); !errors.Is(err, errAccountChanged) {
+			return err
+		}
+	}
+	return stale()
+}
+
+// errAccountChanged says that an account is not as it was when the decision was made.
+var errAccountChanged = errors.New("the account has changed")
+
+func (b *brake) tryToDecide(ctx context.Context, r *removals, account *v1alpha1.TwilioAccount, crdDeleting bool) error {
 	accounts, err := b.accountsOf(ctx, r, account)
 	if err != nil {
 		return err
@@ -253,6 +267,12 @@ func (b *brake) decide(ctx context.Context, r *removals, account *v1alpha1.Twili
 			return err
 		}
 	}
+	b.accept(r, accounts, next)
+	return nil
+}
+
+// accept makes a persisted decision the one that counts, and tells of what is new in it.
+func (b *brake) accept(r *removals, accounts []v1alpha1.TwilioAccount, next budget.Decision) {
 	r.decision = next
 	for key, demand := range r.demands {
 		demand.Held = next.State.Hold != "" && !next.Grants(demand.Number)
@@ -267,7 +287,6 @@ func (b *brake) decide(ctx context.Context, r *removals, account *v1alpha1.Twili
 			b.events.Eventf(&accounts[i], nil, kind, next.Event.Reason, "Removals", "%s", truncateBytes(next.Event.Message, maxNote))
 		}
 	}
-	return nil
 }
 
 // accountsOf returns the TwilioAccounts of the account SID, by name, each at least as new
@@ -307,13 +326,31 @@ func (b *brake) persist(ctx context.Context, r *removals, accounts []v1alpha1.Tw
 			continue
 		}
 		err := b.Status().Patch(ctx, &accounts[i], client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
-		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return stale() // the cache has the newer one in a moment
-		} else if err != nil {
+		if apierrors.IsConflict(err) {
+			if err := b.refresh(ctx, r, base); err != nil {
+				return err
+			}
+			return errAccountChanged
+		} else if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("recording what may be removed: %w", err)
 		}
 		r.written[accounts[i].Name] = accounts[i].DeepCopy()
 	}
+	return nil
+}
+
+// refresh reads an account from the API server, where the cache is behind. It lists by name,
+// because the operator may list accounts anyway, and needs no right to get one.
+func (b *brake) refresh(ctx context.Context, r *removals, account *v1alpha1.TwilioAccount) error {
+	var current v1alpha1.TwilioAccountList
+	if err := b.live.List(ctx, &current, client.MatchingFields{metav1.ObjectNameField: account.Name}); err != nil {
+		return fmt.Errorf("reading TwilioAccount %s: %w", account.Name, err)
+	}
+	if len(current.Items) == 0 {
+		delete(r.written, account.Name) // it is gone, which the cache shows in a moment
+		return nil
+	}
+	r.written[account.Name] = &current.Items[0]
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (m *Metrics) changed(account string, why cause, c changes) {
 
 // accountIs sets the series of a TwilioAccount to its one current reason.
 func (m *Metrics) accountIs(account, reason string, isReady bool) {
-	m.forgetAccount(account)
+	m.ready.DeletePartialMatch(prometheus.Labels{"account": account})
 	value := 0.0
 	if isReady {
 		value = 1
@@ -95,9 +95,13 @@ func (m *Metrics) accountIs(account, reason string, isReady bool) {
 	m.ready.WithLabelValues(account, reason).Set(value)
 }
 
-// forgetAccount drops the series of a TwilioAccount that is gone.
-func (m *Metrics) forgetAccount(account string) {
+// forgetAccount drops the series of a TwilioAccount that is gone, and those of its account
+// SID.
+func (m *Metrics) forgetAccount(account, accountSID string) {
 	m.ready.DeletePartialMatch(prometheus.Labels{"account": account})
+	m.held.DeleteLabelValues(account)
+	m.assigned.DeletePartialMatch(prometheus.Labels{"account": accountSID})
+	m.unassigned.DeletePartialMatch(prometheus.Labels{"account": accountSID})
 }
 
 // removalsHeld sets how many numbers of a TwilioAccount are held.

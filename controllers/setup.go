@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/http"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -84,8 +82,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 }
 
 func (r *assignmentReconciler) setup(mgr ctrl.Manager, workers int) error {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	namespace := namespaceMetadata()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("assignment").
 		WithOptions(controller.Options{
@@ -105,8 +102,7 @@ func (r *assignmentReconciler) setup(mgr ctrl.Manager, workers int) error {
 // setup lets no account be looked at before every object is known: one in use would be
 // taken for unused, and released.
 func (r *accountReconciler) setup(mgr ctrl.Manager) error {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	secret, namespace := secretMetadata(), namespaceMetadata()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("account").
 		WithOptions(controller.Options{MaxConcurrentReconciles: accountWorkers}).
@@ -114,5 +110,6 @@ func (r *accountReconciler) setup(mgr ctrl.Manager) error {
 		WatchesRawSource(syncedSource{r.fleet}).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
 		WatchesRawSource(source.Kind(mgr.GetCache(), secret, handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
+		WatchesRawSource(source.Kind(mgr.GetCache(), namespace, handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfNamespace))).
 		Complete(r)
 }

@@ -2,21 +2,22 @@
 # Copyright The twilio-addon-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# Deletes what stdin holds from the current kube context, but not while there are
-# objects of the operator's kinds: the operator has to be there to clean up behind them.
-# With FORCE=1 it deletes all the same, and does not wait for what then hangs.
+# Deletes the manifests on stdin from the current kube context. It refuses while there are
+# objects of the operator's kinds, because the operator must still be running to clean up.
+# With FORCE=1 it deletes all the same and does not wait, because deletion then hangs. It
+# then releases the Secrets that the operator held, or their namespace would hang as well.
 #
 #   undeploy.sh TARGET KUBECTL <MANIFESTS
 #
-# TARGET is what make was asked for, for the message.
+# TARGET is the make target, for the message.
 set -euo pipefail
 
 target=$1 kubectl=$2
-group=addons.twilio-operator.dev
+group=addons.twilio-operator.dev namespace=twilio-addon-operator-system
 manifests=$(cat)
 
 # remaining KIND FORMAT prints the objects of a kind, one a line; nothing if the kind is
-# not there. It fails if the API server does not say: that is no reason to go on.
+# not installed. It fails if the API server does not answer.
 remaining() {
 	local kind
 	kind=$($kubectl get customresourcedefinition "$1.$group" --ignore-not-found --output=name) || exit 1
@@ -24,15 +25,27 @@ remaining() {
 	$kubectl get "$1.$group" --all-namespaces --output=jsonpath="{range .items[*]}$2{.metadata.name}{\"\n\"}{end}"
 }
 
-# count KIND LIST says how many there are, and the first of them.
+# count KIND LIST prints how many objects there are, and the first of them.
 count() {
 	[ -z "$2" ] || echo "  $(grep -c . <<<"$2") $1, the first of them $(head -n 1 <<<"$2")"
 }
 
 delete() { $kubectl delete --ignore-not-found "$@" -f - <<<"$manifests"; }
 
+# release_secrets removes the operator's finalizer from the Secrets in its namespace.
+release_secrets() {
+	local held
+	held=$($kubectl get secrets --namespace=$namespace \
+		--output=jsonpath='{range .items[*]}{.metadata.name} {.metadata.finalizers}{"\n"}{end}')
+	{ grep -F "$group/in-use" || true; } <<<"$held" | while read -r name _; do
+		$kubectl patch secret "$name" --namespace=$namespace \
+			--patch="{\"metadata\":{\"\$deleteFromPrimitiveList/finalizers\":[\"$group/in-use\"]}}"
+	done
+}
+
 if [ "${FORCE:-}" = 1 ]; then
 	delete --wait=false
+	if [ "$target" = undeploy ]; then release_secrets; fi
 	exit
 fi
 
@@ -48,13 +61,13 @@ make $target: nothing was deleted, because there are still
 
 $(count PhoneNumberAddOnAssignments "$assignments"; count TwilioAccounts "$accounts")
 
-Without the operator they stay in deletion, and with them their namespaces and the kinds
-themselves. Delete them first, while the operator runs. This unassigns their add-ons in
-Twilio; README.md says under Uninstall how to keep those.
+The operator must still be running to clean up. Without it these objects, their namespaces
+and the CRDs stay in deletion forever. Delete the objects first, while the operator runs.
+This unassigns their add-ons in Twilio; "Uninstall" in README.md shows how to keep them.
 
   $kubectl delete phonenumberaddonassignments.$group --all --all-namespaces
   $kubectl delete twilioaccounts.$group --all
 
-To go on all the same: make $target FORCE=1
+To delete all the same: make $target FORCE=1
 MESSAGE
 exit 1

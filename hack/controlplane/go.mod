@@ -1,6 +1,7 @@
-// The control plane that tests, demo and bench run against: etcd, kube-apiserver
-// and kube-controller-manager. ensure.sh compiles it and takes the versions from here.
-// What it shares with the main module has the main module's version: see hack/gobuild.sh.
+// The control plane that tests, demo and bench run against: etcd, kube-apiserver and
+// kube-controller-manager. "make control-plane" compiles it (internal/devbuild) and takes
+// the versions from here. A module that the main module needs too has the same version in
+// both, so that it is compiled once.
 module github.com/twilio-addon-operator/twilio-addon-operator/hack/controlplane
 
 go 1.26.0

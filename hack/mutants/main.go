@@ -1,9 +1,16 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mutants asks whether the soak would notice. It plants faults in a copy of the
-// operator, one at a time, and has test/soak run until it finds each. The last thing
-// printed is a table in Markdown; it fails if a fault was not found.
+// Command mutants asks whether the soak would notice a mistake. It plants faults in a copy
+// of the operator, one at a time, and runs test/soak until it finds each. The last thing
+// that it prints is a table in Markdown. It fails if a fault was not found or no longer
+// applies.
+//
+// Each fault is a patch in hack/mutants/patches: a line that describes it, an empty line,
+// and a diff. Line numbers do not count, and context may differ at its ends, so most
+// refactorings leave the patches alone; code may also move to another file. To make a new
+// patch or to bring one up to date, edit the code, write the description and the output of
+// git diff to the file, and undo the edit.
 package main
 
 import (
@@ -13,10 +20,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
 )
 
 func main() {
@@ -34,18 +44,21 @@ func main() {
 
 type options struct {
 	only               string
+	check, refresh     bool
 	seeds, first, step int
 }
 
 func (o *options) bind(flags *flag.FlagSet) {
-	flags.StringVar(&o.only, "only", "", "Plant only these, separated by commas.")
-	flags.IntVar(&o.seeds, "seeds", 20, "How many seeds to try for each at most.")
-	flags.IntVar(&o.first, "first-seed", 1, "The first of them.")
+	flags.StringVar(&o.only, "only", "", "Plant only these faults, separated by commas.")
+	flags.BoolVar(&o.check, "check", false, "Report where each fault applies, and plant none.")
+	flags.BoolVar(&o.refresh, "refresh", false, "Rewrite the patches that apply, with the files and the context of today, and plant none.")
+	flags.IntVar(&o.seeds, "seeds", 20, "How many seeds to try for each fault at most.")
+	flags.IntVar(&o.first, "first-seed", 1, "The first seed.")
 	flags.IntVar(&o.step, "steps", 60, "How many steps each seed has.")
 }
 
-func (o *options) chosen() ([]mutant, error) {
-	all, names := slices.Clone(mutants), strings.FieldsFunc(o.only, func(r rune) bool { return r == ',' })
+func (o *options) chosen(all []mutant) ([]mutant, error) {
+	names := strings.FieldsFunc(o.only, func(r rune) bool { return r == ',' })
 	for _, name := range names {
 		if !slices.ContainsFunc(all, func(m mutant) bool { return m.name == name }) {
 			return nil, fmt.Errorf("there is no mutant %q", name)
@@ -55,10 +68,53 @@ func (o *options) chosen() ([]mutant, error) {
 }
 
 func run(ctx context.Context, o *options) error {
-	chosen, err := o.chosen()
+	all, err := loadMutants(devbuild.Root())
 	if err != nil {
 		return err
 	}
+	chosen, err := o.chosen(all)
+	if err != nil {
+		return err
+	}
+	if o.check || o.refresh {
+		return check(devbuild.Root(), chosen, o.refresh)
+	}
+	return huntAll(ctx, chosen, o)
+}
+
+// check reports where each mutant applies to a module, and fails if one does not. It may
+// rewrite those patches that apply.
+func check(root string, chosen []mutant, refresh bool) error {
+	var lost []error
+	for i := range chosen {
+		m := &chosen[i]
+		f, err := m.fitTo(root)
+		if err != nil {
+			lost = append(lost, err)
+			continue
+		}
+		fmt.Printf("%-22s %s:%d", m.name, f.file, f.places[0].start+1)
+		if f.file != m.patch.file {
+			fmt.Printf(" (moved from %s)", m.patch.file)
+		}
+		if n := f.fuzz(); n > 0 {
+			fmt.Printf(" (without the outer %d lines of context)", n)
+		}
+		fmt.Println()
+		if !refresh {
+			continue
+		}
+		text := render(m.what, f.file, f.source, f.places)
+		if err := os.WriteFile(filepath.Join(root, filepath.FromSlash(m.path)), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return errors.Join(lost...)
+}
+
+// huntAll plants one mutant after the other in a copy of the module. Those that no longer
+// apply it reports at once, not after hours.
+func huntAll(ctx context.Context, chosen []mutant, o *options) error {
 	t, err := copyTree(ctx)
 	if err != nil {
 		return err
@@ -66,6 +122,15 @@ func run(ctx context.Context, o *options) error {
 	defer t.remove()
 	var rows []string
 	var missed []error
+	chosen = slices.DeleteFunc(chosen, func(m mutant) bool {
+		_, err := m.fitTo(t.dir)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "mutants: %v\n", err)
+			missed = append(missed, err)
+			rows = append(rows, row(&m, &finding{says: "**no longer applies**"}))
+		}
+		return err != nil
+	})
 	for i := range chosen {
 		m := &chosen[i]
 		fmt.Fprintf(os.Stderr, "mutants: %d of %d: %s: %s\n", i+1, len(chosen), m.name, m.what)
@@ -82,8 +147,12 @@ func run(ctx context.Context, o *options) error {
 			found = &finding{says: "**not found**"}
 		}
 		fmt.Fprintf(os.Stderr, "mutants: after %s: %s\n", time.Since(began).Round(time.Second), found.says)
-		rows = append(rows, fmt.Sprintf("| %s | %d | %s |", m.what, found.seeds, found.says))
+		rows = append(rows, row(m, found))
 	}
 	fmt.Printf("| planted | found in seed | by |\n|---|--:|---|\n%s\n", strings.Join(rows, "\n"))
 	return errors.Join(missed...)
+}
+
+func row(m *mutant, found *finding) string {
+	return fmt.Sprintf("| %s | %d | %s |", m.what, found.seeds, found.says)
 }

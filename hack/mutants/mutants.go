@@ -4,159 +4,150 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// mutant is one fault to be planted: a mistake that somebody could make.
+// patchesDir holds a patch for each fault. The number in a file's name gives the order of
+// the promises in docs/reconcile.md that the faults break; the rest is the fault's name.
+const patchesDir = "hack/mutants/patches"
+
+// sourceDirs are where the operator's code is, and so where a fault may have moved to.
+var sourceDirs = []string{"api", "cmd", "controllers", "internal"}
+
+// mutant is one fault to plant: a mistake that somebody could make.
 type mutant struct {
+	// name is for --only; what describes the fault in the table.
 	name, what string
-	file       string
-	// old is what the file has exactly once, and replacement what comes in its place.
-	old, replacement string
+	// path is that of the patch file, relative to the module.
+	path  string
+	patch *patch
 }
 
-// plant returns the file with the fault in it.
-func (m *mutant) plant(source string) (string, error) {
-	if n := strings.Count(source, m.old); n != 1 {
-		return "", fmt.Errorf("%s has %q %d times, and should once: bring the mutant up to date", m.file, m.old, n)
+// loadMutants reads the patches of a module, in order.
+func loadMutants(root string) ([]mutant, error) {
+	files, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(patchesDir), "*.patch"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no patches in %s: %w", patchesDir, err)
 	}
-	return strings.Replace(source, m.old, m.replacement, 1), nil
+	slices.Sort(files)
+	var mutants []mutant
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		base := filepath.Base(file)
+		m := mutant{path: patchesDir + "/" + base}
+		_, m.name, _ = strings.Cut(strings.TrimSuffix(base, ".patch"), "-")
+		if m.what, m.patch, err = parsePatch(string(text)); err != nil {
+			return nil, fmt.Errorf("%s: %w", m.path, err)
+		}
+		if slices.ContainsFunc(mutants, func(other mutant) bool { return other.name == m.name }) || m.name == "" {
+			return nil, fmt.Errorf("%s: the name %q is missing or taken", m.path, m.name)
+		}
+		mutants = append(mutants, m)
+	}
+	return mutants, nil
 }
 
-// mutants are the faults, in the order of the promises in docs/reconcile.md that they break.
-var mutants = []mutant{
-	{
-		name: "first-page", what: "of a listing only the first page is read",
-		file: "internal/twilio/client.go",
-		old:  "		if next == \"\" {\n", replacement: "		if next == \"\" || true {\n",
-	},
-	{
-		name: "additive-removes", what: "`Additive` removes what is not listed, whoever assigned it",
-		file: "controllers/plan.go",
-		old:  "return ownership == v1alpha1.OwnershipCreated\n", replacement: "return true\n",
-	},
-	{
-		name: "observe-writes", what: "`Observe` assigns what is missing",
-		file: "controllers/assignment_controller.go",
-		old:  "if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {\n		cl = cl.ReadOnly()\n",
-		replacement: "if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {\n" +
-			"		for _, sid := range a.Spec.AddOnSIDs {\n			_, _ = cl.AssignAddOn(ctx, string(a.Spec.PhoneNumberSID), string(sid))\n		}\n",
-	},
-	{
-		name: "suspend-ignored", what: "`suspend` is not heeded",
-		file: "controllers/assignment_controller.go",
-		old:  "	if a.Spec.Suspend {\n", replacement: "	if a.Spec.Suspend && a.Status.ObservedGeneration == 0 {\n",
-	},
-	{
-		name: "stale", what: "the object's version is not checked before Twilio is written to",
-		file:        "controllers/claim.go",
-		old:         "	current := &metav1.PartialObjectMetadata{}\n",
-		replacement: "	if a.UID != \"\" {\n		return nil\n	}\n	current := &metav1.PartialObjectMetadata{}\n",
-	},
-	{
-		name: "no-owner", what: "of several objects for a number, each acts",
-		file: "controllers/ownership.go",
-		old:  "	if !r.index.contested(a.Spec.PhoneNumberSID) {\n		return nil\n	}\n", replacement: "	if true {\n		return nil\n	}\n",
-	},
-	{
-		name: "everybody-admitted", what: "the account's allowed namespaces are not heeded",
-		file: "controllers/connect.go",
-		old:  "return selector.Matches(labels.Set(ns.Labels)), nil", replacement: "return selector.Matches(labels.Set(ns.Labels)) || true, nil",
-	},
-	{
-		name: "no-finalizer", what: "Twilio is written to without the finalizer",
-		file: "controllers/claim.go",
-		old:  "	controllerutil.AddFinalizer(a, v1alpha1.FinalizerUnassign)\n", replacement: "",
-	},
-	{
-		name: "released-uncleaned", what: "the finalizer is released before everything is unassigned",
-		file:        "controllers/finalize.go",
-		old:         "	if err != nil {\n		return f, blocked(r.refused(conn, account, err))\n	}\n",
-		replacement: "	if err != nil && verdictOf(err) == nil {\n		return f, blocked(r.refused(conn, account, err))\n	}\n",
-	},
-	{
-		name: "404-believed", what: "a removal believes the first 404",
-		file: "controllers/apply.go",
-		old:  "			doubtful = append(doubtful, it)\n", replacement: "			it.gone()\n",
-	},
-	{
-		name: "retain-ignored", what: "`deletionPolicy: Retain` is not heeded",
-		file: "controllers/finalize.go",
-		old:  "return spec.DeletionPolicy == v1alpha1.DeletionRetain || ", replacement: "return ",
-	},
-	{
-		name: "account-let-go", what: "a TwilioAccount is let go while objects refer to it",
-		file:        "controllers/account_controller.go",
-		old:         "	if deleting && r.assignments.index.references(account.Name) > 0 {\n",
-		replacement: "	if deleting && r.assignments.index.references(account.Name) > 99 {\n",
-	},
-	{
-		name: "no-intent", what: "what is assigned is recorded only afterwards",
-		file: "controllers/plan.go",
-		old:  "		it.intended = v1alpha1.OwnershipCreated\n", replacement: "		if it != nil {\n			continue\n		}\n",
-	},
-	{
-		name: "list-believed", what: "what the object created is forgotten when a list does not show it yet",
-		file: "controllers/plan.go",
-		old:  "		if created && !desired && !there &&", replacement: "		if created && !desired && !there && spec == nil &&",
-	},
-	{
-		name: "lost-answer", what: "an assignment whose answer was lost is not looked up, and taken for refused",
-		file: "controllers/apply.go",
-		old:  "	unknown := twilio.OutcomeUnknown(err) && !twilio.IsConflict(err)\n", replacement: "	unknown := twilio.OutcomeUnknown(err) && err == nil\n",
-	},
-	{
-		name: "other-sid", what: "a returned SID that differs from the posted one is forgotten",
-		file: "controllers/plan.go",
-		old:  "		i.AssignedSID = v1alpha1.AddOnSID(found.SID)\n", replacement: "		i.AssignedSID = \"\"\n",
-	},
-	{
-		name: "no-handover", what: "a departing owner removes what the next one lists",
-		file: "controllers/ownership.go",
-		old:  "	return successor.object.Spec.AddOnSIDs, nil\n", replacement: "	return nil, nil\n",
-	},
-	{
-		name: "no-drift", what: "a settled number is never read again",
-		file: "controllers/report.go",
-		old:  "		r.index.checkAt(key, nextPhase(a.UID, resyncInterval(f.account), r.index.checkedAt(key)))\n", replacement: "",
-	},
-	{
-		name: "restless", what: "status is written at each check",
-		file:        "controllers/verdict.go",
-		old:         "	message := lasting(next.Conditions, a.Generation, v)\n",
-		replacement: "	message := lasting(next.Conditions, a.Generation, v) + now.String()\n",
-	},
-	{
-		name: "no-backoff", what: "what failed is tried again at once, for ever",
-		file: "controllers/schedule.go",
-		old:  "	wait := longestBackoff\n	if failuresBefore < 10 {\n", replacement: "	wait := time.Millisecond\n	if failuresBefore < 0 {\n",
-	},
-	{
-		name: "401-repeated", what: "every object tries the refused credential again",
-		file: "controllers/assignment_controller.go",
-		old:  "		conn.reject(err)\n", replacement: "",
-	},
-	{
-		name: "rotation-unseen", what: "a new credential in the Secret is not taken up",
-		file: "controllers/connect.go",
-		old:  " && conn.secret == version {", replacement: " && version != \"\" {",
-	},
-	{
-		name: "stalled-unsaid", what: "what somebody has to mend is not `Stalled`",
-		file:        "controllers/verdict.go",
-		old:         "	c.keep(v1alpha1.ConditionStalled, stalled(v.reason), v.reason, message)\n	switch {\n",
-		replacement: "	switch {\n",
-	},
-	{
-		name: "leak-goroutines", what: "each pass leaves a goroutine behind",
-		file: "controllers/assignment_controller.go",
-		old:  "	f, err := r.pass(ctx, &a)\n", replacement: "	go func() { select {} }()\n	f, err := r.pass(ctx, &a)\n",
-	},
-	{
-		name: "credential-logged", what: "the credential is in a line of the log",
-		file:        "controllers/connect.go",
-		old:         "	governor := c.Governors.For(string(account.Spec.AccountSID))\n",
-		replacement: "	fmt.Println(\"connecting\", credentials.Password)\n	governor := c.Governors.For(string(account.Spec.AccountSID))\n",
-	},
+// fit is how a mutant applies to the sources.
+type fit struct {
+	// file is the one that it changes, relative to the module; source and planted are that
+	// file without and with the fault.
+	file            string
+	source, planted string
+	places          []place
+}
+
+// fuzz is the highest of the places.
+func (f *fit) fuzz() int {
+	return slices.MaxFunc(f.places, func(a, b place) int { return cmp.Compare(a.fuzz, b.fuzz) }).fuzz
+}
+
+// fitTo finds where a mutant applies in a module: in the file that the patch names or, if
+// the code has moved, in the only other file that has the lines.
+func (m *mutant) fitTo(root string) (*fit, error) {
+	f, err := m.fitFile(root, m.patch.file)
+	if errors.Is(err, errNoPlace) || errors.Is(err, fs.ErrNotExist) {
+		f, err = m.fitElsewhere(root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s no longer applies to %s: %w; bring %s up to date", m.name, m.patch.file, err, m.path)
+	}
+	if _, err := parser.ParseFile(token.NewFileSet(), f.file, f.planted, parser.SkipObjectResolution); err != nil {
+		return nil, fmt.Errorf("%s no longer applies: with the fault, %s is not Go: %w; bring %s up to date", m.name, f.file, err, m.path)
+	}
+	return f, nil
+}
+
+func (m *mutant) fitFile(root, file string) (*fit, error) {
+	source, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+	if err != nil {
+		return nil, err
+	}
+	f := &fit{file: file, source: string(source)}
+	f.planted, f.places, err = m.patch.apply(f.source)
+	return f, err
+}
+
+// fitElsewhere asks for at least two lines of context above and below, because the lines
+// around a fault are less telling without the file's name.
+func (m *mutant) fitElsewhere(root string) (*fit, error) {
+	files, err := sources(root)
+	if err != nil {
+		return nil, err
+	}
+	var fits []*fit
+	for _, file := range files {
+		f, err := m.fitFile(root, file)
+		switch {
+		case errors.Is(err, errNoPlace):
+		case err != nil:
+			return nil, err
+		case f.fuzz() <= 1:
+			fits = append(fits, f)
+		}
+	}
+	switch len(fits) {
+	case 0:
+		return nil, errNoPlace
+	case 1:
+		return fits[0], nil
+	default:
+		return nil, fmt.Errorf("%s and %s both have the lines", fits[0].file, fits[1].file)
+	}
+}
+
+// sources are the operator's Go files but for tests and generated ones.
+func sources(root string) ([]string, error) {
+	var files []string
+	for _, dir := range sourceDirs {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			base := filepath.Base(path)
+			if strings.HasSuffix(base, ".go") && !strings.HasSuffix(base, "_test.go") && !strings.HasPrefix(base, "zz_generated.") {
+				name, err := filepath.Rel(root, path)
+				if err != nil {
+					return err
+				}
+				files = append(files, filepath.ToSlash(name))
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return files, nil
 }

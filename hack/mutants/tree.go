@@ -15,16 +15,16 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
 )
 
 // tree is a copy of the sources, in which the faults are planted.
 type tree struct{ dir string }
 
-// copyTree copies what git knows or would know of.
+// copyTree copies the files that git tracks or would track.
 func copyTree(ctx context.Context) (*tree, error) {
 	list := exec.CommandContext(ctx, "git", "ls-files", "-co", "--exclude-standard", "-z")
-	list.Dir, list.Stderr = testenv.Root(), os.Stderr
+	list.Dir, list.Stderr = devbuild.Root(), os.Stderr
 	out, err := list.Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing the sources: %w", err)
@@ -35,7 +35,7 @@ func copyTree(ctx context.Context) (*tree, error) {
 	}
 	t := &tree{dir: dir}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		if err := t.copy(name); err != nil && !errors.Is(err, os.ErrNotExist) { // deleted, and not committed yet
+		if err := t.copy(name); err != nil && !errors.Is(err, os.ErrNotExist) { // deleted, but not committed yet
 			t.remove()
 			return nil, fmt.Errorf("copying the sources: %w", err)
 		}
@@ -44,7 +44,7 @@ func copyTree(ctx context.Context) (*tree, error) {
 }
 
 func (t *tree) copy(name string) error {
-	from, to := filepath.Join(testenv.Root(), name), filepath.Join(t.dir, name)
+	from, to := filepath.Join(devbuild.Root(), name), filepath.Join(t.dir, name)
 	info, err := os.Stat(from)
 	if err != nil {
 		return err
@@ -67,21 +67,18 @@ type finding struct {
 	says  string
 }
 
-// hunt plants a fault, has the soak look for it, and takes it out again. Nil: not found.
+// hunt plants a fault, runs the soak until it finds the fault, and removes it again. It
+// returns nil if the soak did not find it.
 func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding, err error) {
-	file := filepath.Join(t.dir, m.file)
-	sound, err := os.ReadFile(file)
+	f, err := m.fitTo(t.dir)
 	if err != nil {
 		return nil, err
 	}
-	planted, err := m.plant(string(sound))
-	if err != nil {
+	file := filepath.Join(t.dir, filepath.FromSlash(f.file))
+	if err := os.WriteFile(file, []byte(f.planted), 0o600); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(file, []byte(planted), 0o600); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.WriteFile(file, sound, 0o600)) }()
+	defer func() { err = errors.Join(err, os.WriteFile(file, []byte(f.source), 0o600)) }()
 
 	soak := exec.CommandContext(ctx, "make", "--no-print-directory", "soak",
 		fmt.Sprintf("SEEDS=%d", o.seeds), fmt.Sprintf("STEPS=%d", o.step), fmt.Sprintf("FIRST_SEED=%d", o.first))
@@ -98,7 +95,7 @@ var (
 	seed  = regexp.MustCompile(`(?m)^soak: (\d+) of \d+: seed (\d+)`)
 )
 
-// read reads what the soak printed: it fails by what it finds, and by nothing else.
+// read reads what the soak printed. A soak that fails without a finding could not run.
 func read(output string, ended error) (*finding, error) {
 	seeds, says := seed.FindAllStringSubmatch(output, -1), wrong.FindStringSubmatch(output)
 	switch {

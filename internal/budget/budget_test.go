@@ -245,6 +245,13 @@ func TestDemandThatNeverSettles(t *testing.T) {
 		if d = s.after(20 * time.Second); d.State.Hold != "" {
 			break
 		}
+		if n == 1 { // 40s after the first asked
+			s.ask(100, 101)
+			if d = Decide(s.input()); d.NextCheck != holdAfter-40*time.Second {
+				t.Errorf("the next check is in %v, after the hold is due", d.NextCheck)
+			}
+			s.done(100, 101)
+		}
 	}
 	if n != 2 {
 		t.Errorf("what exceeds the limit is called held after %d numbers, want after %v", n+1, holdAfter)
@@ -512,13 +519,19 @@ func TestSharedAccountSID(t *testing.T) {
 			if !strings.Contains(d.Message, "20 are allowed per 1h") {
 				t.Errorf("not the longer window: %s", d.Message)
 			}
-			other := s.accounts[1]
-			other.State = v1alpha1.RemovalsStatus{}
-			s.accounts[1] = other
-			again := s.decide()
-			if !again.Changed || again.State.Hold != d.State.Hold {
-				t.Errorf("an account that lost its status, or is new, is not told: %+v", again.State)
+			for i := range s.accounts {
+				s.accounts[i].State = v1alpha1.RemovalsStatus{}
+				again := Decide(s.input())
+				if !again.Changed || !cmp.Equal(again.State, d.State) {
+					t.Errorf("an account that lost its status, or is new, is not told what the other knows: %+v", again.State)
+				}
+				s.accounts[i].State = d.State
 			}
+			s.accounts[0].State.Hold = "01234567"
+			if again := Decide(s.input()); !again.Changed || again.State.Hold != min("01234567", d.State.Hold) {
+				t.Errorf("two names of one hold stay two: %+v", again.State)
+			}
+			s.accounts[0].State = d.State
 			s.accounts[1].Approve = d.State.Hold
 			s.want("an approval on either", s.after(time.Second), outcome{Granted: 30, Numbers: 2, Limit: 20})
 		})
@@ -685,5 +698,40 @@ func TestDuration(t *testing.T) {
 		if got := duration(d); got != want {
 			t.Errorf("%v is written %s, want %s", d, got, want)
 		}
+	}
+}
+
+// Nothing is written for a message: it is the same as long as all else is.
+func TestMessagesStay(t *testing.T) {
+	s := newScene(t, 1000, v1alpha1.RemovalBudget{})
+	s.ask(0, 245)
+	waiting := s.decide()
+	if again := s.after(3 * time.Second); again.Message != waiting.Message || again.ObjectMessage != waitingObjectMessage {
+		t.Errorf("%q became %q", waiting.Message, again.Message)
+	}
+	s.after(quiet)
+	s.done(0, 245)
+	s.ask(245, 260)
+	s.after(quiet)
+	held := s.after(quiet)
+	if held.State.Hold == "" || !strings.Contains(held.Message, "Otherwise they go") {
+		t.Fatalf("%+v", held.State)
+	}
+	for range 10 {
+		if again := s.after(time.Minute); again.Message != held.Message || again.ObjectMessage != held.ObjectMessage || again.Event != nil || again.Changed || again.Figures {
+			t.Errorf("%q became %q", held.Message, again.Message)
+		}
+	}
+}
+
+func TestApprovedNumbersAreOnEachAccount(t *testing.T) {
+	s := newScene(t, 1000, spec(intstr.FromInt32(0), 0, time.Hour), spec(intstr.FromInt32(0), 0, time.Hour))
+	s.ask(0, 3)
+	s.decide()
+	s.accounts[0].Approve = s.after(quiet).State.Hold
+	s.want("approved", s.after(time.Second), outcome{Granted: 3})
+	s.accounts[1].State.ApprovedNumbers = s.accounts[1].State.ApprovedNumbers[fingerprintChars:]
+	if d := Decide(s.input()); d.Granted != 3 || !d.Changed {
+		t.Errorf("one of them is on one account only: %+v", d)
 	}
 }

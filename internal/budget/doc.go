@@ -24,13 +24,13 @@
 // A number that was counted must not be counted again in its window, and must go on after
 // a crash, so the numbers themselves are on record and not just how many they are: 48 bits
 // of a hash of each SID, eight characters, in groups by the time until which they may be
-// removed. Groups are a twelfth of the window apart, and that time is rounded up, so a
-// number counts for at most a sixth of the window too long. As long as a counted number still asks it is
-// granted anew in each group; what was granted can thus be late by hours (Twilio
-// throttles) and no window sees more than the limit.
+// removed. Groups are a twelfth of the window apart and that time is rounded up, so a
+// number counts for at most a sixth of the window too long. As long as a counted number
+// still asks it is granted anew in each group: what was granted can be late by hours
+// (Twilio throttles), and no window sees more than the limit.
 //
-// Two numbers of one hash count as one. In an account of 100,000 numbers, of which a quarter is
-// counted, the chance that any other number is taken for one of these is about 1 in
+// Two numbers of one hash count as one. In an account of 100,000 numbers, of which a
+// quarter is counted, the chance that any other is taken for one of these is about 1 in
 // 150,000.
 //
 // Numbers that were approved are on record too, until they no longer ask, and do not

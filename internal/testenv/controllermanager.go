@@ -11,19 +11,17 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
 )
 
-const controllerManager = "kube-controller-manager"
-
-// StartControllerManager starts those controllers of Kubernetes that finish deletions:
-// of namespaces, and, as the propagation policy says, of objects. The API server alone
-// leaves both for ever as they are.
+// StartControllerManager starts the controllers of Kubernetes that finish deletions: the
+// namespace controller and the garbage collector. The API server alone never finishes them.
+// The caller stops the process.
 func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
 	path, err := controllerManagerPath(ctx)
 	if err != nil {
@@ -37,18 +35,18 @@ func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := e.RunAs(controllerManager, path,
+	p, err := e.RunAs(devbuild.ControllerManager, path,
 		"--kubeconfig="+e.Kubeconfig,
 		"--controllers=namespace-controller,garbage-collector-controller",
 		"--leader-elect=false",
 		"--bind-address=127.0.0.1", "--secure-port="+port,
-		"--cert-dir="+filepath.Join(e.Dir, controllerManager),
+		"--cert-dir="+filepath.Join(e.Dir, devbuild.ControllerManager),
 		"--authentication-skip-lookup",
 	)
 	if err != nil {
 		return nil, err
 	}
-	err = Wait(ctx, startTimeout, controllerManager+" is healthy", func() error {
+	err = Wait(ctx, startTimeout, devbuild.ControllerManager+" is healthy", func() error {
 		select {
 		case <-p.done:
 			return fmt.Errorf("it ended: %w; see %s", p.err, p.Log)
@@ -62,18 +60,16 @@ func (e *Env) StartControllerManager(ctx context.Context) (*Process, error) {
 	return p, nil
 }
 
-// controllerManagerPath is beside the API server, unless KUBEBUILDER_ASSETS lacks it.
+// controllerManagerPath is beside the API server, unless KUBEBUILDER_ASSETS has none.
 func controllerManagerPath(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(Root(), "hack", "controlplane", "ensure.sh"), "--with-controller-manager")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	dir, err := devbuild.ControlPlane(ctx, os.Stderr, devbuild.ControllerManager)
 	if err != nil {
-		return "", fmt.Errorf("getting %s: %w", controllerManager, err)
+		return "", fmt.Errorf("getting %s: %w", devbuild.ControllerManager, err)
 	}
-	return filepath.Join(strings.TrimSpace(string(out)), controllerManager), nil
+	return filepath.Join(dir, devbuild.ControllerManager), nil
 }
 
-// askSelfSigned is ask, of a server whose certificate nobody can verify.
+// askSelfSigned is ask for a server whose certificate cannot be verified.
 func askSelfSigned(ctx context.Context, url string) error {
 	cl := &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
@@ -82,7 +78,7 @@ func askSelfSigned(ctx context.Context, url string) error {
 	return askWith(ctx, cl, url)
 }
 
-// InstallCRDs installs the kinds again after a test has removed them.
+// InstallCRDs installs the CRDs again after a test has removed them.
 func (e *Env) InstallCRDs() error {
 	_, err := envtest.InstallCRDs(e.Config, envtest.CRDInstallOptions{
 		Paths: []string{filepath.Join(Root(), "config", "crd", "bases")}, ErrorIfPathMissing: true, MaxTime: startTimeout,

@@ -3,8 +3,8 @@
 
 package testenv
 
-// EtcdURL is where the control plane's etcd serves its clients, over plain http.
+// EtcdURL is where etcd serves its clients, over plain http.
 func (e *Env) EtcdURL() string { return e.control.ControlPlane.Etcd.URL.String() }
 
-// PID is the process's id.
+// PID is the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }

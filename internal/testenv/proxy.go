@@ -27,66 +27,67 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Proxy stands between managers and the API server. It passes everything on as it is,
-// credentials included, counts it, and makes chosen requests go wrong.
+// Proxy stands between managers and the API server. It forwards every request unchanged,
+// credentials included, records it, and injects faults into chosen ones.
 type Proxy struct {
 	forward     *httputil.ReverseProxy
 	certificate tls.Certificate
 
-	// decide says what goes wrong with a request; it may be replaced at any time.
+	// decide chooses the fault of a request; it may be replaced at any time.
 	decide atomic.Pointer[func(APIRequest) APIFault]
 
 	mu      sync.Mutex
 	log     []APIRequest
 	watches map[*watch]bool
-	// open is closed while events of watches pass, and not while they are held back.
+	// open is closed while watch events pass, and open while they are held back.
 	open chan struct{}
 }
 
-// APIRequest is a request of a manager to the API server.
+// APIRequest is a request that a manager made to the API server.
 type APIRequest struct {
-	// By is the name under which the manager listens to the proxy.
+	// By is the name that the manager has in Listen.
 	By     string
 	Method string
-	// Resource is the plural name, with the subresource after a slash; empty for what is no
-	// resource, such as discovery.
+	// Resource is the plural name, with the subresource after a slash. It is empty for
+	// requests that concern no resource, such as discovery.
 	Resource        string
 	Namespace, Name string
 	Watch           bool
 	Start, End      time.Time
-	// Status is that of the answer, 0 if none was given.
+	// Status is the HTTP status of the answer; 0 if there was none.
 	Status int
 	Fault  APIFault
 }
 
-// Writes says whether the request changes anything.
+// Writes says whether the request may change anything.
 func (r APIRequest) Writes() bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
 
-// APIFault is a way in which a request to the API server goes wrong.
+// APIFault is a fault that a Proxy injects into a request.
 type APIFault string
 
 // The faults of the API server.
 const (
 	APIFine APIFault = ""
-	// APIConflict answers 409 and does nothing.
+	// APIConflict answers 409; the request is not forwarded.
 	APIConflict APIFault = "conflict"
-	// APIError answers 500, APIUnavailable 503, APIThrottled 429 for a second; they do nothing.
+	// APIError answers 500, APIUnavailable 503, APIThrottled 429 with a Retry-After of a
+	// second; the request is not forwarded.
 	APIError       APIFault = "error"
 	APIUnavailable APIFault = "unavailable"
 	APIThrottled   APIFault = "throttled"
-	// APIReset breaks the connection before the request is passed on.
+	// APIReset breaks the connection; the request is not forwarded.
 	APIReset APIFault = "reset"
-	// APILost has the request done, and breaks the connection in place of the answer.
+	// APILost forwards the request and breaks the connection instead of answering.
 	APILost APIFault = "answer-lost"
-	// APISlow passes the request on after half a second.
+	// APISlow forwards the request after half a second.
 	APISlow APIFault = "slow"
 )
 
-// watch is a watch under way.
+// watch is an open watch.
 type watch struct{ cancel context.CancelFunc }
 
-// NewProxy returns a proxy before the API server of an Env. Every manager gets an
-// address of its own by Listen.
+// NewProxy returns a proxy in front of the API server. Listen gives each manager an address
+// of its own.
 func (e *Env) NewProxy() (*Proxy, error) {
 	target, err := url.Parse(e.Config.Host)
 	if err != nil {
@@ -117,8 +118,8 @@ func (e *Env) NewProxy() (*Proxy, error) {
 	return p, nil
 }
 
-// selfSigned makes a certificate that nobody needs to trust: a client sends its token only
-// over TLS, and knows the proxy by its address.
+// selfSigned makes a certificate that nobody verifies. It is there because a client sends
+// its token only over TLS.
 func selfSigned() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -129,13 +130,13 @@ func selfSigned() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
-// nowhere takes the words of a server about connections that were broken on purpose.
+// nowhere discards what a server logs about connections that were broken on purpose.
 type nowhere struct{}
 
 func (nowhere) Write(text []byte) (int, error) { return len(text), nil }
 
-// SetFaults says from now on what goes wrong; nil is nothing. The function is called on
-// many goroutines.
+// SetFaults sets the function that chooses the fault of each request from now on; nil means
+// no faults. The function is called concurrently.
 func (p *Proxy) SetFaults(decide func(APIRequest) APIFault) {
 	if decide == nil {
 		decide = func(APIRequest) APIFault { return APIFine }
@@ -143,7 +144,8 @@ func (p *Proxy) SetFaults(decide func(APIRequest) APIFault) {
 	p.decide.Store(&decide)
 }
 
-// Listen serves a manager of that name, and returns the URL for it, and what ends it.
+// Listen serves the manager of that name. It returns the URL to give to the manager, and a
+// function that stops serving.
 func (p *Proxy) Listen(ctx context.Context, name string) (address string, stop func(), err error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -160,7 +162,7 @@ func (p *Proxy) Listen(ctx context.Context, name string) (address string, stop f
 	return "https://" + l.Addr().String(), func() { _ = server.Close() }, nil
 }
 
-// DropWatches breaks every watch under way.
+// DropWatches breaks every open watch.
 func (p *Proxy) DropWatches() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,7 +171,7 @@ func (p *Proxy) DropWatches() {
 	}
 }
 
-// HoldWatches holds back every event of every watch from now on, until PassWatches.
+// HoldWatches holds back the events of all watches until PassWatches.
 func (p *Proxy) HoldWatches() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,7 +182,7 @@ func (p *Proxy) HoldWatches() {
 	}
 }
 
-// PassWatches lets the events that were held back go, and those that follow.
+// PassWatches delivers the events that were held back, and those that follow.
 func (p *Proxy) PassWatches() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,14 +193,14 @@ func (p *Proxy) PassWatches() {
 	}
 }
 
-// Requests returns every request that has ended, in the order in which they did.
+// Requests returns all completed requests in the order of their completion.
 func (p *Proxy) Requests() []APIRequest {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.log)
 }
 
-// serve passes one request on, or makes it go wrong.
+// serve forwards one request or injects its fault.
 func (p *Proxy) serve(by string, w http.ResponseWriter, r *http.Request) {
 	req := describe(by, r)
 	answer := &counted{ResponseWriter: w}
@@ -226,7 +228,7 @@ func (p *Proxy) serve(by string, w http.ResponseWriter, r *http.Request) {
 	case APIReset:
 		panic(http.ErrAbortHandler)
 	case APILost:
-		// What was asked is done, even if the manager is gone meanwhile.
+		// The request is carried out even if the manager is gone by now.
 		p.forward.ServeHTTP(&discarded{header: http.Header{}}, r.WithContext(context.WithoutCancel(r.Context())))
 		panic(http.ErrAbortHandler)
 	case APISlow:
@@ -240,7 +242,7 @@ func (p *Proxy) serve(by string, w http.ResponseWriter, r *http.Request) {
 	p.forward.ServeHTTP(answer, r)
 }
 
-// watch passes a watch on until it ends or is dropped.
+// watch forwards a watch until it ends or is dropped.
 func (p *Proxy) watch(answer *counted, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -265,7 +267,7 @@ func (p *Proxy) watch(answer *counted, r *http.Request) {
 	p.forward.ServeHTTP(answer, r.WithContext(ctx))
 }
 
-// describe reads what a request asks for from its method and path:
+// describe derives what a request is about from its method and path:
 // /apis/GROUP/VERSION/[namespaces/NAMESPACE/]RESOURCE[/NAME[/SUBRESOURCE]], or
 // /api/VERSION/… for the core.
 func describe(by string, r *http.Request) APIRequest {
@@ -301,7 +303,7 @@ func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason) {
 	})
 }
 
-// counted notes the status of an answer, and holds back its body while it is told to.
+// counted records the status of an answer, and holds back the body while hold blocks.
 type counted struct {
 	http.ResponseWriter
 	status int
@@ -320,10 +322,10 @@ func (c *counted) Write(body []byte) (int, error) {
 	return c.ResponseWriter.Write(body)
 }
 
-// Unwrap lets the answer be flushed.
+// Unwrap makes the answer flushable.
 func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// discarded takes an answer that nobody gets.
+// discarded discards an answer.
 type discarded struct{ header http.Header }
 
 func (d *discarded) Header() http.Header            { return d.header }

@@ -21,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// keepCertificates has the API server keep its certificates in a folder of the Env, not
-// in one of its own that goes when it stops: so it can be started again as the same one.
+// keepCertificates keeps the API server's certificates in a folder of the Env. By default
+// they go when it stops, and it could not be started again as the same server.
 func (e *Env) keepCertificates() error {
 	dir := filepath.Join(e.Dir, "apiserver")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -32,14 +32,14 @@ func (e *Env) keepCertificates() error {
 	return nil
 }
 
-// WithRestarts is a configuration for Start, for API servers that are to be restarted: one
-// that stops waits for its clients for as long as a request may take, by default a minute.
+// WithRestarts configures Start for API servers that restart. A server that stops waits for
+// its clients as long as a request may take: ten seconds here, a minute by default.
 func WithRestarts(_ *Env, control *envtest.Environment) {
 	control.ControlPlane.GetAPIServer().Configure().Set("request-timeout", "10s")
 }
 
-// RestartAPIServer stops the API server and starts it again, on the same port and on the
-// same etcd, and waits until it answers.
+// RestartAPIServer stops the API server, starts it again on the same port and etcd, and
+// waits until it answers.
 func (e *Env) RestartAPIServer(ctx context.Context) error {
 	server := e.control.ControlPlane.GetAPIServer()
 	if err := errors.Join(server.Stop(), server.Start()); err != nil {
@@ -50,8 +50,8 @@ func (e *Env) RestartAPIServer(ctx context.Context) error {
 	})
 }
 
-// ManagerKubeconfigFor writes a kubeconfig by which a manager, as its ServiceAccount,
-// reaches the API server through another address, a Proxy's.
+// ManagerKubeconfigFor writes a kubeconfig with which a manager reaches the API server as
+// its ServiceAccount, but through another address, such as a Proxy's.
 func (e *Env) ManagerKubeconfigFor(name, server string) (string, error) {
 	own, err := clientcmd.LoadFromFile(e.ManagerKubeconfig)
 	if err != nil {
@@ -70,13 +70,14 @@ func (e *Env) ManagerKubeconfigFor(name, server string) (string, error) {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Pause stops a process where it stands, as a machine that hangs does.
+// Pause suspends the process, as if its machine hung.
 func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Continue lets a paused process go on.
+// Continue resumes a paused process.
 func (p *Process) Continue() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Ready waits until the probe at an address says that a manager is ready.
+// Ready waits until the readiness probe of a manager succeeds. probes is the address of its
+// health probes.
 func (p *Process) Ready(ctx context.Context, probes string, limit time.Duration) error {
 	return Wait(ctx, limit, "the manager is ready", func() error {
 		select {
@@ -88,13 +89,13 @@ func (p *Process) Ready(ctx context.Context, probes string, limit time.Duration)
 	})
 }
 
-// Output is what the process has written so far.
+// Output returns what the process has written so far.
 func (p *Process) Output() (string, error) {
 	text, err := os.ReadFile(p.Log)
 	return string(text), err
 }
 
-// Get reads a page of a process.
+// Get returns the body of a page; a status other than 200 is an error.
 func Get(ctx context.Context, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
 
-// Says is nil if the Ready condition has this reason, and each of the hints in its message.
+// Says returns nil if the Ready condition has the reason and its message has each hint.
 func Says(conditions []metav1.Condition, reason string, hints ...string) error {
 	ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Reason != reason {
-		return fmt.Errorf("it says %+v", ready)
+		return fmt.Errorf("the Ready condition is %+v", ready)
 	}
 	for _, hint := range hints {
 		if !strings.Contains(ready.Message, hint) {

@@ -12,19 +12,19 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
 
-// Tenancy is a Twilio account as a cluster admin makes it known: the Secret, the
-// TwilioAccount, and the namespaces that it admits by their label.
+// Tenancy is a Twilio account as a cluster administrator sets it up: the Secret, the
+// TwilioAccount, and the namespaces that it allows by their label.
 type Tenancy struct {
-	// Name is that of the Secret and of the TwilioAccount.
+	// Name is the name of the Secret and of the TwilioAccount.
 	Name string
-	// AccountSID and AuthToken are the account's in Twilio, whose API is at URL.
+	// AccountSID and AuthToken are the credentials; URL is the base URL of Twilio's API.
 	AccountSID, AuthToken, URL string
 }
 
-// tenancyLabel is on the namespaces that a TwilioAccount of its value admits.
+// tenancyLabel marks a namespace that the TwilioAccount of that name allows.
 const tenancyLabel = "tenancy"
 
-// Secret holds the auth token.
+// Secret is the Secret with the auth token.
 func (t Tenancy) Secret() *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: t.Name, Namespace: Namespace},
@@ -32,13 +32,13 @@ func (t Tenancy) Secret() *corev1.Secret {
 	}
 }
 
-// Namespace is one that the account admits.
+// Namespace is a namespace that the account allows.
 func (t Tenancy) Namespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{tenancyLabel: t.Name}}}
 }
 
-// Account is the TwilioAccount. Its interval is too long for a check to hide what an
-// event should have brought about.
+// Account is the TwilioAccount. Its resync interval is an hour, so that no resync hides a
+// missed event.
 func (t Tenancy) Account() *v1alpha1.TwilioAccount {
 	return &v1alpha1.TwilioAccount{
 		ObjectMeta: metav1.ObjectMeta{Name: t.Name},

@@ -1,9 +1,9 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testenv starts the real parts that the demo and the tests of whole processes
-// stand on: the API server and etcd, the simulator and the manager, the last as the
-// ServiceAccount and under the RBAC that config/ ships.
+// Package testenv starts and stops the real programs that the demo and the tests of whole
+// processes run against: etcd and the API server, the Twilio simulator, and the manager,
+// which runs as its own ServiceAccount under the RBAC of config/.
 package testenv
 
 import (
@@ -18,8 +18,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strings"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,71 +37,44 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
 const (
-	// Namespace is the operator's own.
+	// Namespace is the operator's namespace.
 	Namespace = "twilio-addon-operator-system"
-	// FieldOwner is under which objects are applied.
+	// FieldOwner is the field owner of what Apply applies.
 	FieldOwner = "testenv"
 
 	serviceAccount = "controller-manager"
 	startTimeout   = 2 * time.Minute
 )
 
-// Root is the folder of the module, as compiled.
-func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
-}
-
-// Assets is the folder of the control plane's binaries: KUBEBUILDER_ASSETS, or what
-// hack/controlplane/ensure.sh finds or builds, which tells of its progress on stderr.
-func Assets(ctx context.Context) (string, error) {
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
-		return dir, nil
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(Root(), "hack", "controlplane", "ensure.sh"))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("getting the control plane: %w", err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-// ControlPlane is one that serves the CRDs, to be started.
-func ControlPlane(ctx context.Context) (*envtest.Environment, error) {
-	assets, err := Assets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &envtest.Environment{
-		BinaryAssetsDirectory:    assets,
-		CRDDirectoryPaths:        []string{filepath.Join(Root(), "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: startTimeout,
-		ControlPlaneStopTimeout:  startTimeout,
-	}, nil
-}
+// Root is the folder of the module that the working directory is in.
+func Root() string { return devbuild.Root() }
 
 // Env is a running control plane with the CRDs, the operator's namespace and its RBAC.
 type Env struct {
 	// Config and Client act as an administrator.
 	Config *rest.Config
 	Client client.Client
-	// Dir holds kubeconfigs and logs; it goes with the Env.
+	// Dir holds kubeconfigs and logs; Close removes it.
 	Dir string
-	// Kubeconfig is the administrator's, ManagerKubeconfig the ServiceAccount's.
+	// Kubeconfig is the administrator's, ManagerKubeconfig the manager's.
 	Kubeconfig, ManagerKubeconfig string
-	// Environ is added to the environment of the programs that Run starts.
+	// Environ is added to the environment of what Run starts.
 	Environ []string
 
-	control *envtest.Environment
+	control *Server
+
+	mu sync.Mutex
+	// processes are those that Run has started; some may have ended.
+	processes []*Process
 }
 
-// Start starts a control plane, configured further before it starts. Close it.
+// Start starts a control plane, configured further before it starts. Close it. If
+// anything fails, Start stops what it has started.
 func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (*Env, error) {
 	control, err := ControlPlane(ctx)
 	if err != nil {
@@ -113,13 +86,13 @@ func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (
 	}
 	e := &Env{Dir: dir, control: control}
 	if err := e.keepCertificates(); err != nil {
-		return nil, errors.Join(err, e.Close())
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	for _, change := range configure {
-		change(e, e.control)
+		change(e, e.control.Environment)
 	}
 	if e.Config, err = e.control.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), e.Close())
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := e.prepare(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -127,9 +100,10 @@ func Start(ctx context.Context, configure ...func(*Env, *envtest.Environment)) (
 	return e, nil
 }
 
-// Close stops the control plane and removes what it left.
+// Close ends the programs that Run started and that still run, stops the control plane,
+// and removes Dir.
 func (e *Env) Close() error {
-	return errors.Join(e.control.Stop(), os.RemoveAll(e.Dir))
+	return errors.Join(e.killAll(), e.control.Stop(), os.RemoveAll(e.Dir))
 }
 
 func (e *Env) prepare(ctx context.Context) error {
@@ -144,8 +118,8 @@ func (e *Env) prepare(ctx context.Context) error {
 	return e.Install(ctx)
 }
 
-// Install creates the operator's namespace and its RBAC, and writes the kubeconfigs
-// anew: Start does it, and a test that has removed them may.
+// Install creates the operator's namespace and its RBAC, and writes the kubeconfigs. Start
+// does this; a test that has removed them may do it again.
 func (e *Env) Install(ctx context.Context) error {
 	if err := e.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}); err != nil {
 		return fmt.Errorf("creating the operator's namespace: %w", err)
@@ -156,7 +130,7 @@ func (e *Env) Install(ctx context.Context) error {
 	return e.writeKubeconfigs(ctx)
 }
 
-// applyRBAC applies the files of config/rbac, as kustomize would but for its prefix.
+// applyRBAC applies the files of config/rbac as kustomize would, but without its prefix.
 func (e *Env) applyRBAC(ctx context.Context) error {
 	files, err := filepath.Glob(filepath.Join(Root(), "config", "rbac", "*.yaml"))
 	if err != nil || len(files) == 0 {
@@ -177,7 +151,7 @@ func (e *Env) applyRBAC(ctx context.Context) error {
 	return nil
 }
 
-// Apply applies every document of a manifest by server-side apply.
+// Apply applies every document of a manifest with server-side apply.
 func (e *Env) Apply(ctx context.Context, manifests []byte) error {
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096)
 	for {
@@ -222,17 +196,17 @@ func (e *Env) writeKubeconfigs(ctx context.Context) error {
 	return clientcmd.WriteToFile(*cfg, e.ManagerKubeconfig)
 }
 
-// Token asks the API server for a token of a ServiceAccount in the operator's namespace.
+// Token requests a token of a ServiceAccount in the operator's namespace, valid for a day.
 func (e *Env) Token(ctx context.Context, name string) (string, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: Namespace}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(24 * 3600))}}
 	if err := e.Client.SubResource("token").Create(ctx, account, request); err != nil {
-		return "", fmt.Errorf("asking for the ServiceAccount's token: %w", err)
+		return "", fmt.Errorf("requesting a token for the ServiceAccount: %w", err)
 	}
 	return request.Status.Token, nil
 }
 
-// Build compiles the programs that Run starts, from the module as it is.
+// Build compiles the programs that Run starts from the working tree.
 func Build(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "build")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = Root(), os.Stderr, os.Stderr
@@ -242,23 +216,23 @@ func Build(ctx context.Context) error {
 	return nil
 }
 
-// Process is a program that was started, its output in a file.
+// Process is a running program.
 type Process struct {
-	// Log is the file of its output.
+	// Log is the file that holds its output.
 	Log  string
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error
 }
 
-// Run starts a program of the module's bin folder; its output goes to name.log in Dir.
-// The caller stops it.
+// Run starts a program of the module's bin folder. Its output goes to name.log in Dir. The
+// caller stops it; Close kills it otherwise.
 func (e *Env) Run(name string, args ...string) (*Process, error) {
 	return e.RunAs(name, name, args...)
 }
 
-// RunAs is Run for a program that runs more than once, or is elsewhere, by its absolute
-// path: its output goes to name.log.
+// RunAs is Run for a program that runs more than once, or for one outside of the bin folder,
+// which is given by its absolute path.
 func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 	p := &Process{Log: filepath.Join(e.Dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -269,11 +243,11 @@ func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 	if !filepath.IsAbs(program) {
 		program = filepath.Join(Root(), "bin", program)
 	}
-	//nolint:noctx // it is stopped by Stop, with a grace that a context does not give
+	//nolint:noctx // Stop ends it with a grace period, which a context does not give
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = append(os.Environ(), e.Environ...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	// A Ctrl-C is for the caller, which stops its processes in order.
+	// The caller gets Ctrl-C and stops its processes in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s (make build compiles it): %w", program, err)
@@ -282,21 +256,49 @@ func (e *Env) RunAs(name, program string, args ...string) (*Process, error) {
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.processes = append(slices.DeleteFunc(e.processes, (*Process).ended), p)
 	return p, nil
 }
 
-// Stop asks the process to end and waits until it has; the error is that of its end.
+// killAll ends every process that still runs.
+func (e *Env) killAll() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, p := range e.processes {
+		if err := p.Kill(); !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+		}
+	}
+	e.processes = nil
+	return errors.Join(errs...)
+}
+
+// ended says whether the process has ended.
+func (p *Process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stop sends SIGTERM and waits until the process has ended, for a minute at most. The error
+// is the one with which the process ended.
 func (p *Process) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 		return p.err
 	case <-time.After(time.Minute):
-		return errors.Join(errors.New("it did not end within a minute"), p.Kill())
+		return errors.Join(errors.New("the process did not end within a minute"), p.Kill())
 	}
 }
 
-// Kill ends the process at once.
+// Kill ends the process with SIGKILL.
 func (p *Process) Kill() error {
 	err := p.cmd.Process.Kill()
 	<-p.done
@@ -306,7 +308,7 @@ func (p *Process) Kill() error {
 // Simulator is a simulated Twilio in a process of its own.
 type Simulator struct {
 	*Process
-	// URL is that of the API, AdminURL that of its admin API.
+	// URL is where Twilio's API is served, AdminURL where the simulator's own is.
 	URL, AdminURL string
 	Admin         *twiliosim.AdminClient
 }
@@ -314,13 +316,13 @@ type Simulator struct {
 // StartSimulator starts bin/twiliosim on free ports and waits until it answers.
 func (e *Env) StartSimulator(ctx context.Context, args ...string) (*Simulator, error) {
 	file := filepath.Join(e.Dir, "twiliosim.json")
-	_ = os.Remove(file) // that of a simulator before this one
+	_ = os.Remove(file) // of an earlier simulator
 	p, err := e.Run("twiliosim", append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--addresses-file=" + file}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	var addresses struct{ API, Admin string }
-	err = Wait(ctx, startTimeout, "the simulator says where it listens", func() error {
+	err = Wait(ctx, startTimeout, "the simulator reports its addresses", func() error {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return err
@@ -333,7 +335,8 @@ func (e *Env) StartSimulator(ctx context.Context, args ...string) (*Simulator, e
 	return &Simulator{Process: p, URL: addresses.API, AdminURL: addresses.Admin, Admin: twiliosim.NewAdminClient(addresses.Admin)}, nil
 }
 
-// StartManager starts bin/manager as its ServiceAccount and waits until it is ready.
+// StartManager starts bin/manager as its ServiceAccount and waits until it is ready, for two
+// minutes at most.
 func (e *Env) StartManager(ctx context.Context, args ...string) (*Process, error) {
 	probes, err := FreeAddress(ctx)
 	if err != nil {
@@ -383,7 +386,7 @@ func askWith(ctx context.Context, cl *http.Client, url string) error {
 	return nil
 }
 
-// FreeAddress is a loopback address that nobody listens on.
+// FreeAddress returns a loopback address with a port that is free at the moment.
 func FreeAddress(ctx context.Context) (string, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -394,7 +397,7 @@ func FreeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), nil
 }
 
-// Wait asks until there is no error, and returns the last one when the time is up.
+// Wait polls holds until it returns nil. When the time is up, it returns the last error.
 func Wait(ctx context.Context, limit time.Duration, what string, holds func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -407,7 +410,7 @@ func Wait(ctx context.Context, limit time.Duration, what string, holds func() er
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s: %w", what, err)
+			return fmt.Errorf("timed out waiting until %s: %w", what, err)
 		case <-tick.C:
 		}
 	}

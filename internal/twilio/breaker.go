@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// openAfterOutages failures in a row, without an answer between them, pause an account.
+	// openAfterOutages failures in a row pause an account.
 	openAfterOutages = 5
-	// openAfterThrottles is the same for 429s, but not before as many as three times
-	// the limit: the first cuts of the limit need some.
+	// openAfterThrottles 429s in a row pause an account, and at least three times its
+	// limit: the first cuts of the limit need some.
 	openAfterThrottles = 10
 
 	minPause = time.Second
@@ -33,17 +33,17 @@ type breaker struct {
 	circuit circuit
 	reason  Reason
 	until   time.Time
-	asked   bool   // until is what Twilio asked for: no success ends it earlier
+	asked   bool   // Twilio asked for until: no success ends the pause earlier
 	opened  uint64 // the last call that began before the circuit opened
 	opens   int    // in a row
 	// throttles and outages since the last success.
 	throttles, outages int
-	// about is the first number of those outages, several whether there are others.
+	// about is the first number of those outages; several says that there are others.
 	about   string
 	several bool
 }
 
-// refresh lets a pause end. There is no timer for it where nobody waits.
+// refresh ends a pause whose time has come. Without waiting keys no timer does it.
 func (b *breaker) refresh(now time.Time) {
 	if b.circuit == circuitOpen && !now.Before(b.until) {
 		b.circuit, b.asked = circuitProbing, false
@@ -69,8 +69,8 @@ func (b *breaker) throttled(t ticket, last uint64, limit int, retryAfter time.Du
 	}
 }
 
-// failed counts a call without an answer of Twilio's. What fails for one number
-// alone is no outage: that number's own back-off is enough.
+// failed counts a call that Twilio did not process. Failures of a single number are not
+// an outage: that number's own back-off is enough.
 func (b *breaker) failed(t ticket, last uint64, retryAfter time.Duration, now time.Time) {
 	if b.outages++; b.outages == 1 {
 		b.about = t.about
@@ -81,8 +81,8 @@ func (b *breaker) failed(t ticket, last uint64, retryAfter time.Duration, now ti
 	}
 }
 
-// trips says whether a failure opens the circuit: enough of them while it is
-// closed, any one while it is probing. Calls from before it opened say nothing new.
+// trips reports whether a failure opens the circuit: enough of them while it is closed,
+// any one while it is probing. Calls that began before it opened say nothing new.
 func (b *breaker) trips(t ticket, enough bool) bool {
 	switch b.circuit {
 	case circuitClosed:
@@ -93,8 +93,8 @@ func (b *breaker) trips(t ticket, enough bool) bool {
 	return false
 }
 
-// open pauses for 1 s, and twice as long each time the probe fails, up to 60 s;
-// a quarter of it either way is chance, so that accounts do not march in step.
+// open pauses for 1 s, and twice as long each time the probe fails, up to 60 s, with a
+// jitter of a quarter either way.
 func (b *breaker) open(reason Reason, last uint64, atLeast time.Duration, now time.Time) {
 	pause := minPause << min(b.opens, 6)
 	pause = min(pause*3/4+rand.N(pause/2), maxPause)

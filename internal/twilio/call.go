@@ -14,19 +14,18 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	sdk "github.com/twilio/twilio-go/client"
 )
 
-// maxBody bounds an answer. A page of 1000 assignments is about 1 MiB.
+// maxBody limits the size of an answer. A page of 1000 assignments is about 1 MiB.
 const maxBody = 8 << 20
 
-// contract is what Twilio's answer to an operation must look like.
+// contract says which answers to an operation are acceptable.
 type contract struct {
 	status []int
-	list   string // the key of the list, for answers that are pages
+	list   string // the key of the list, if the answer is a page
 }
 
 func (o Operation) contract() contract {
@@ -45,22 +44,21 @@ func (o Operation) contract() contract {
 	return contract{status: []int{http.StatusOK}}
 }
 
-// call carries one HTTP exchange beneath the generated code of twilio-go: it is
-// that code's client for as long as the exchange lasts. What the generated code
-// has no place for travels in it: the context, the rest of a paging link on the
-// way out; the status and the headers on the way back.
+// call is the HTTP client that the generated code of twilio-go uses for one exchange.
+// It carries what that code has no place for: the context and the query of a paging
+// link on the way out, the status and the headers on the way back.
 type call struct {
-	ctx       context.Context //nolint:containedctx // the generated code passes none
+	ctx       context.Context //nolint:containedctx // the generated code cannot pass one
 	client    *Client
 	operation Operation
-	// query replaces the query of the generated code: a paging link is followed as it is.
+	// query, if set, replaces the generated query: a paging link is followed unchanged.
 	query string
 	// page is the answer, if it is a page.
 	page reducedPage
 
 	status int
 	header http.Header
-	sent   sentTrace
+	trip   trip
 }
 
 var _ sdk.BaseClient = (*call)(nil)
@@ -77,8 +75,8 @@ func (c *call) SetOauth(sdk.OAuth) {}
 // OAuth returns nil: only basic authentication is used.
 func (c *call) OAuth() sdk.OAuth { return nil }
 
-// SendRequest sends one request to the account's base URL and returns an answer
-// that keeps the operation's contract, reduced to the fields in use.
+// SendRequest sends one request to the account's base URL. It returns the answer,
+// reduced to the fields in use, if it keeps the operation's contract.
 func (c *call) SendRequest(method, rawURL string, data url.Values,
 	_ map[string]any, _ ...byte) (*http.Response, error) {
 	req, err := c.request(method, rawURL, data)
@@ -99,12 +97,12 @@ func (c *call) SendRequest(method, rawURL string, data url.Values,
 	}, nil
 }
 
-// request moves what the generated code addressed to Twilio's own host to the
-// account's base URL. Of its headers none is needed.
+// request redirects the generated request from Twilio's own host to the account's base
+// URL. It drops the generated headers: none is needed.
 func (c *call) request(method, rawURL string, data url.Values) (*http.Request, error) {
 	generated, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, inputError("the request's URL cannot be built")
+		return nil, errRequest
 	}
 	target := *c.client.baseFor(generated.Host)
 	target.Path += generated.Path
@@ -117,39 +115,39 @@ func (c *call) request(method, rawURL string, data url.Values) (*http.Request, e
 	default:
 		target.RawQuery = data.Encode()
 	}
-	ctx := httptrace.WithClientTrace(c.ctx, c.sent.hooks())
+	ctx := httptrace.WithClientTrace(c.ctx, c.trip.hooks())
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), body)
 	if err != nil {
-		return nil, inputError("the request cannot be built")
+		return nil, errRequest
 	}
 	c.client.authorize(req)
 	return req, nil
 }
 
-// exchange does the round trip on the transport itself: a redirect is then an
-// answer like any other. The body is read whole and closed, so that the
-// connection serves the next call whatever the answer was.
+// exchange calls the transport directly, so that redirects are not followed. It reads
+// the whole body and closes it, so that the connection can be reused after any answer.
 func (c *call) exchange(req *http.Request) ([]byte, error) {
 	res, err := c.client.wire().RoundTrip(req)
 	if err != nil {
-		return nil, c.fail(err)
+		return nil, c.fail(c.locate(req, err))
 	}
 	defer func() { _ = res.Body.Close() }()
 	c.status, c.header = res.StatusCode, res.Header
+	c.trip.reach(stageBody)
 	if res.StatusCode < 200 {
-		return nil, c.fail(answerError("not an answer of Twilio's to a request")) // a 101's body would never end
+		return nil, c.fail(errNotFinal) // the body of a 101 never ends
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	if err != nil {
-		return nil, c.fail(err)
+		return nil, c.fail(c.locate(req, err))
 	}
 	if len(body) > maxBody {
-		return nil, c.fail(answerError("an answer larger than 8 MiB"))
+		return nil, c.fail(errTooLarge)
 	}
 	return body, nil
 }
 
-// accept returns the body of an answer that keeps the contract, reduced.
+// accept checks the answer against the contract and returns its body, reduced.
 func (c *call) accept(body []byte) ([]byte, error) {
 	want := c.operation.contract()
 	switch {
@@ -171,13 +169,13 @@ func (c *call) accept(body []byte) ([]byte, error) {
 	return body, nil
 }
 
-// refusal is the error for an answer with a status that is no success.
+// refusal returns the error for a status that is not a success.
 func (c *call) refusal(body []byte) *Error {
 	switch {
 	case c.status < 300:
-		return c.fail(answerError("a status that Twilio does not answer this with"))
+		return c.fail(errStatus)
 	case c.status < 400:
-		return c.fail(answerError("a redirect, which is not followed"))
+		return c.fail(errRedirect)
 	}
 	envelope, err := parseEnvelope(body)
 	if err != nil {
@@ -190,21 +188,20 @@ func (c *call) refusal(body []byte) *Error {
 	return e
 }
 
-// fail makes the call's error; a nil cause stands for Twilio's own refusal.
+// fail returns the call's error; a nil cause means that Twilio itself refused.
 func (c *call) fail(cause error) *Error {
 	e := &Error{
 		Operation:  c.operation,
 		HTTPStatus: c.status,
 		RequestID:  requestID(c.header),
-		Sent:       c.status != 0 || (c.sent.possibly() && !errors.Is(cause, ErrReadOnly)),
+		Sent:       c.status != 0 || (c.trip.possiblySent() && !errors.Is(cause, ErrReadOnly)),
 		Err:        cause,
 	}
 	e.RetryAfter, e.HasRetryAfter = parseRetryAfter(c.header, time.Now())
 	return e
 }
 
-// finish turns whatever the generated code or the checks returned into the
-// call's one error.
+// finish converts any error of the generated code or of the checks to an *Error.
 func (c *call) finish(err error) error {
 	if err == nil {
 		return nil
@@ -218,8 +215,8 @@ func (c *call) finish(err error) error {
 	if _, ok := errors.AsType[answerError](err); ok || errors.Is(err, ErrOtherAccount) {
 		return c.fail(err)
 	}
-	// What remains is the generated code's decoder. Its message would quote the answer.
-	return c.fail(answerError("an answer with fields of the wrong type"))
+	// Only the generated decoder is left. Its message would quote the answer.
+	return c.fail(errFieldType)
 }
 
 func requestID(h http.Header) string {
@@ -230,17 +227,14 @@ func requestID(h http.Header) string {
 	return ""
 }
 
-// envelope is Twilio's form of a refusal.
+// envelope is the body of Twilio's refusals.
 type envelope struct {
 	code              int
 	message, moreInfo string
 }
 
-// errForeign is a refusal by somebody between Twilio and us.
-const errForeign = answerError("a body that is not one of Twilio's errors")
-
-// minCode is the smallest of Twilio's error codes. Other software's JSON errors
-// that have a code at all mostly repeat the HTTP status in it.
+// minCode is the smallest of Twilio's error codes. Where other software has a code in
+// its JSON errors, it mostly repeats the HTTP status.
 const minCode = 10000
 
 func parseEnvelope(body []byte) (envelope, error) {
@@ -257,21 +251,8 @@ func parseEnvelope(body []byte) (envelope, error) {
 		return envelope{}, errForeign
 	}
 	e := envelope{code: code}
-	// A text of another type is left out.
+	// Texts of another type are ignored.
 	_ = json.Unmarshal(wire.Message, &e.message)
 	_ = json.Unmarshal(wire.MoreInfo, &e.moreInfo)
 	return e, nil
 }
-
-// sentTrace finds out whether a request can have left: not before the transport,
-// once asked for a connection, had one. Of other transports nothing is known.
-type sentTrace struct{ asked, got atomic.Bool }
-
-func (t *sentTrace) hooks() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GetConn: func(string) { t.asked.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { t.got.Store(true) },
-	}
-}
-
-func (t *sentTrace) possibly() bool { return t.got.Load() || !t.asked.Load() }

@@ -29,17 +29,18 @@ const (
 	defaultCallTimeout = 15 * time.Second
 	defaultUserAgent   = "twilio-addon-operator"
 
-	// A 429 was not processed, so the call is tried again at once, while its
-	// permit is still held: at most this often, and not if Twilio asks for a longer wait.
+	// Twilio does not process a call that it answers 429. The client retries it while
+	// it still holds the permit: at most this often, and not if Twilio asks for a
+	// longer wait.
 	maxThrottleRetries = 2
 	maxThrottleWait    = 2 * time.Second
 	throttlePause      = 100 * time.Millisecond
 )
 
-// ErrReadOnly is what a write meets on a client made by ReadOnly.
-var ErrReadOnly = errors.New("this client only reads")
+// ErrReadOnly is the error of a write on a client made by ReadOnly.
+var ErrReadOnly = errors.New("this client is read-only")
 
-// Options say which account a Client speaks for and how.
+// Options configure a Client.
 type Options struct {
 	AccountSID  string
 	BaseURL     string // default DefaultBaseURL
@@ -51,10 +52,10 @@ type Options struct {
 	// many to a host as its maximum concurrency.
 	Transport http.RoundTripper
 	UserAgent string // default "twilio-addon-operator"
-	// CallTimeout bounds each HTTP request from dialling to the last byte of the
+	// CallTimeout limits each HTTP request, from dialing to the last byte of the
 	// answer. Default 15 s.
 	CallTimeout time.Duration
-	// AllowInsecure lets plain http go to hosts that are not loopback.
+	// AllowInsecure permits plain http to hosts other than loopback.
 	AllowInsecure bool
 }
 
@@ -66,7 +67,7 @@ type PhoneNumber struct {
 }
 
 // AssignedAddOn is an add-on installation assigned to a phone number. Twilio's
-// configuration object, which may hold secrets, is never read.
+// configuration object may hold secrets and is never read.
 type AssignedAddOn struct {
 	SID          string
 	UniqueName   string
@@ -121,13 +122,13 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// Format keeps the credentials out of every verb of fmt.
+// Format keeps the credentials out of the output of fmt, whatever the verb.
 func (c *Client) Format(s fmt.State, _ rune) {
 	_, _ = io.WriteString(s, "Twilio client of "+c.account)
 }
 
 // ReadOnly returns a copy whose transport refuses every request but GET with
-// ErrReadOnly before anything leaves.
+// ErrReadOnly before it sends anything.
 func (c *Client) ReadOnly() *Client {
 	copied := *c
 	copied.readOnly = true
@@ -146,9 +147,9 @@ func (c *Client) wire() http.RoundTripper {
 	return transport
 }
 
-// Verify asks whether Twilio accepts the credentials for the account. It reads one
-// phone number at most, which every kind of key with access to numbers may do. It
-// returns nil only if the answer proves to be about this account.
+// Verify checks that Twilio accepts the credentials for the account. It reads at most
+// one phone number, which any key with access to phone numbers may do. It returns nil
+// only if the answer is proved to be about this account.
 func (c *Client) Verify(ctx context.Context) error {
 	return c.do(ctx, OpVerify, "", func(api *openapi.ApiService, over *call) error {
 		wire, err := api.PageIncomingPhoneNumber(&openapi.ListIncomingPhoneNumberParams{PageSize: new(1)}, "", "")
@@ -176,8 +177,8 @@ func (c *Client) GetPhoneNumber(ctx context.Context, pn string) (number PhoneNum
 	return number, err
 }
 
-// ListAssignedAddOns returns all add-ons assigned to the number pn, or an error:
-// never a part of them.
+// ListAssignedAddOns returns all add-ons assigned to the number pn, or an error. It
+// never returns a partial list.
 func (c *Client) ListAssignedAddOns(ctx context.Context, pn string) ([]AssignedAddOn, error) {
 	if err := checkNumber(pn); err != nil {
 		return nil, refused(OpListAssigned, err)
@@ -224,7 +225,7 @@ func (c *Client) GetAssignedAddOn(ctx context.Context, pn, sid string) (addOn As
 			return err
 		}
 		if !strings.EqualFold(text(wire.Sid), sid) {
-			return answerError("another assignment than the one asked for")
+			return errOtherAssignment
 		}
 		addOn, err = toAssigned(wire, c.account, pn)
 		return err
@@ -233,8 +234,8 @@ func (c *Client) GetAssignedAddOn(ctx context.Context, pn, sid string) (addOn As
 }
 
 // AssignAddOn assigns the installed add-on xe to the number pn, with one POST. The
-// SID of the result is the one Twilio gave the assignment; it may differ from xe.
-// After an error ask OutcomeUnknown, and read before trying again.
+// result has the SID that Twilio gave the assignment, which may differ from xe. If
+// OutcomeUnknown holds for the error, read before retrying.
 func (c *Client) AssignAddOn(ctx context.Context, pn, xe string) (addOn AssignedAddOn, err error) {
 	if err := errors.Join(checkNumber(pn), checkAddOn(xe)); err != nil {
 		return AssignedAddOn{}, refused(OpAssign, err)
@@ -252,7 +253,7 @@ func (c *Client) AssignAddOn(ctx context.Context, pn, xe string) (addOn Assigned
 }
 
 // UnassignAddOn removes the assignment sid from the number pn. It returns nil only
-// for Twilio's 204; an assignment that is not there is IsNotFound.
+// for a 204; IsNotFound holds for the error if there is no such assignment.
 func (c *Client) UnassignAddOn(ctx context.Context, pn, sid string) error {
 	if err := errors.Join(checkNumber(pn), checkAddOn(sid)); err != nil {
 		return refused(OpUnassign, err)
@@ -262,16 +263,16 @@ func (c *Client) UnassignAddOn(ctx context.Context, pn, sid string) error {
 	})
 }
 
-// refused is the error for input that no request was made of.
+// refused is the error for input that no request can be made of.
 func refused(op Operation, err error) error {
 	input, _ := errors.AsType[inputError](err) // of several, the first
 	return &Error{Operation: op, Err: input}
 }
 
-// exchange is a use of the generated code: exactly one call, and the checks of its answer.
+// exchange makes exactly one call through the generated code and checks the answer.
 type exchange func(api *openapi.ApiService, over *call) error
 
-// do runs one exchange about the number pn, and again after a 429 where that makes sense.
+// do runs one exchange about the number pn. It repeats it after a 429 if that may help.
 func (c *Client) do(ctx context.Context, op Operation, pn string, run exchange) error {
 	for attempt := 0; ; attempt++ {
 		err := c.once(ctx, op, pn, run)
@@ -281,7 +282,7 @@ func (c *Client) do(ctx context.Context, op Operation, pn string, run exchange) 
 	}
 }
 
-// once runs one exchange and tells the metrics and the limiter how it went.
+// once runs one exchange and reports its outcome to the metrics and the limiter.
 func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange) error {
 	if err := ctx.Err(); err != nil {
 		return &Error{Operation: op, Err: err}
@@ -290,17 +291,17 @@ func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange
 	defer cancel()
 	over := &call{ctx: ctx, client: c, operation: op}
 	ticket, start := c.limiter.began(pn), time.Now()
-	// A literal handler: the constructors of twilio-go read the environment.
+	// Not by a constructor of twilio-go: those read the environment.
 	err := over.finish(run(openapi.NewApiService(&sdk.RequestHandler{Client: over}), over))
 	c.metrics.exchanged(c.label, op, err, time.Since(start))
 	c.limiter.ended(ticket, err) // last: it may drop the account with its metrics
 	return err
 }
 
-// pause waits before a throttled call is tried again; false means not to.
+// pause waits before a throttled call is retried; false means not to retry.
 func (c *Client) pause(ctx context.Context, attempt int, err error) bool {
 	wait := throttlePause << attempt
-	wait += rand.N(wait) // apart from the others that were throttled with this one
+	wait += rand.N(wait) // calls that were throttled together must not return together
 	if asked, ok := RetryAfter(err); ok {
 		if asked > maxThrottleWait {
 			return false
@@ -329,10 +330,11 @@ func (c *Client) authorize(req *http.Request) {
 	}
 }
 
-// minRedacted keeps a test's password of a letter or two from eating up texts.
+// minRedacted is the shortest password that is redacted: replacing one of a letter or
+// two, as tests have, would make texts unreadable.
 const minRedacted = 6
 
-// redact takes the password out of a text from outside, should one echo it.
+// redact removes the password from a text from outside that may echo it.
 func (c *Client) redact(s string) string {
 	if len(c.credentials.Password) < minRedacted {
 		return s

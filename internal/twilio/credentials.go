@@ -12,36 +12,36 @@ import (
 	"strings"
 )
 
-// The keys of the Secret that ParseCredentials reads.
+// The keys of the Secret that holds the credentials.
 const (
 	KeyAuthToken    = "authToken"
-	KeyAccountSID   = "accountSID" // with authToken: whose token it is, if not the account's own
+	KeyAccountSID   = "accountSID" // the account of authToken, if it is a parent account's token
 	KeyAPIKeySID    = "apiKeySID"
 	KeyAPIKeySecret = "apiKeySecret"
 )
 
-// maxPassword bounds a credential; Twilio's have 32 characters.
+// maxPassword limits the length of a credential; Twilio's have 32 characters.
 const maxPassword = 1024
 
-// Credentials are the two halves of HTTP basic authentication. Printing them
-// shows the user name only.
+// Credentials are the user name and password of HTTP basic authentication. Printing
+// them shows the user name only.
 type Credentials struct {
 	Username string // AC… with an auth token, SK… with an API key's secret
 	Password string
 }
 
-// Format keeps the password out of every verb of fmt.
+// Format keeps the password out of the output of fmt, whatever the verb.
 func (c Credentials) Format(s fmt.State, _ rune) {
 	_, _ = io.WriteString(s, "credentials of "+c.Username)
 }
 
-// MarshalText keeps the password out of JSON and of loggers that use it.
+// MarshalText keeps the password out of JSON and of logs.
 func (c Credentials) MarshalText() ([]byte, error) {
 	return fmt.Append(nil, c), nil
 }
 
-// Describe says in words which credentials these are, without the secret: "API key
-// SK…" or "the auth token of AC…".
+// Describe names the credentials without the secret: "API key SK…" or "the auth token
+// of AC…".
 func (c Credentials) Describe() string {
 	if apiKeySIDPattern.MatchString(c.Username) {
 		return "API key " + c.Username
@@ -50,10 +50,10 @@ func (c Credentials) Describe() string {
 }
 
 // ParseCredentials reads the data of a Secret: apiKeySID with apiKeySecret, or
-// authToken. An API key is used if both are complete. The user name of an auth token
-// is the Secret's accountSID, which may be that of a parent account, or else the
-// argument accountSID. White space around a value is dropped. The error names the key
-// that is missing or malformed and never shows a value.
+// authToken. If both are complete, the API key is used. The user name of an auth token
+// is the Secret's accountSID, for the token of a parent account, or by default the
+// argument. White space around values is ignored. The error names the key that is
+// missing or malformed; it never contains a value.
 func ParseCredentials(accountSID string, data map[string][]byte) (Credentials, error) {
 	token, keySID, secret := value(data, KeyAuthToken), value(data, KeyAPIKeySID), value(data, KeyAPIKeySecret)
 	switch {
@@ -76,7 +76,7 @@ func value(data map[string][]byte, key string) string {
 
 func apiKey(sid, secret string) (Credentials, error) {
 	if !apiKeySIDPattern.MatchString(sid) {
-		return Credentials{}, fmt.Errorf("the Secret's %s is not SK and 32 hexadecimal digits", KeyAPIKeySID)
+		return Credentials{}, fmt.Errorf("the Secret's %s must be SK and 32 hexadecimal digits", KeyAPIKeySID)
 	}
 	if err := checkPassword(secret); err != nil {
 		return Credentials{}, fmt.Errorf("the Secret's %s %w", KeyAPIKeySecret, err)
@@ -86,10 +86,10 @@ func apiKey(sid, secret string) (Credentials, error) {
 
 func authToken(accountSID, owner, token string) (Credentials, error) {
 	if owner != "" && !accountSIDPattern.MatchString(owner) {
-		return Credentials{}, fmt.Errorf("the Secret's %s is not AC and 32 hexadecimal digits", KeyAccountSID)
+		return Credentials{}, fmt.Errorf("the Secret's %s must be AC and 32 hexadecimal digits", KeyAccountSID)
 	}
 	if !accountSIDPattern.MatchString(accountSID) {
-		return Credentials{}, errors.New("the account SID is not AC and 32 hexadecimal digits")
+		return Credentials{}, errors.New("the account SID must be AC and 32 hexadecimal digits")
 	}
 	if err := checkPassword(token); err != nil {
 		return Credentials{}, fmt.Errorf("the Secret's %s %w", KeyAuthToken, err)
@@ -97,7 +97,7 @@ func authToken(accountSID, owner, token string) (Credentials, error) {
 	return Credentials{Username: cmp.Or(owner, accountSID), Password: token}, nil
 }
 
-// check repeats for credentials made by hand what ParseCredentials ensures.
+// check validates credentials that ParseCredentials may not have made.
 func (c Credentials) check() error {
 	if !accountSIDPattern.MatchString(c.Username) && !apiKeySIDPattern.MatchString(c.Username) {
 		return errors.New("the user name is neither an account SID nor an API key SID")
@@ -108,8 +108,8 @@ func (c Credentials) check() error {
 	return nil
 }
 
-// checkPassword refuses what no credential of Twilio's holds and what a
-// half-decoded or pasted value often does.
+// checkPassword refuses what is never in a credential of Twilio's, but often in one that
+// was decoded or pasted wrongly.
 func checkPassword(s string) error {
 	switch {
 	case s == "":
@@ -117,7 +117,7 @@ func checkPassword(s string) error {
 	case len(s) > maxPassword:
 		return fmt.Errorf("is longer than %d bytes", maxPassword)
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
-		return errors.New("holds characters that are not printable ASCII")
+		return errors.New("contains characters that are not printable ASCII")
 	}
 	return nil
 }

@@ -16,21 +16,21 @@ import (
 	openapi "github.com/twilio/twilio-go/rest/api/v2010"
 )
 
-// Bounds, in runes, of what goes on into an object's status.
+// The longest texts, in runes, that go into an object's status.
 const (
 	maxName        = 256
 	maxDescription = 1024
 )
 
-// itemKeys are the fields that are read of a number or an assignment. All others are
-// cut off before the generated code sees them: configuration may hold secrets, and
-// the operator does not depend on the form of the rest.
+// itemKeys are the fields that are read of a number or an assignment. The others are
+// removed before the generated code sees them: configuration may hold secrets, and a
+// change of the rest must not matter.
 var itemKeys = []string{
 	"sid", "account_sid", "resource_sid", "unique_name", "friendly_name",
 	"description", "date_updated", "phone_number",
 }
 
-// The fields of a page beside its list.
+// The fields of a page besides its list.
 const (
 	keyURI     = "uri"
 	keyNextURI = "next_page_uri"
@@ -42,7 +42,7 @@ const (
 
 type object = map[string]json.RawMessage
 
-// reduceItem cuts a single resource down to itemKeys.
+// reduceItem reduces a single resource to itemKeys.
 func reduceItem(body []byte) ([]byte, error) {
 	item, ok := decodeObject(body, itemKeys...)
 	if !ok {
@@ -51,17 +51,15 @@ func reduceItem(body []byte) ([]byte, error) {
 	return encode(item)
 }
 
-const errNotObject = answerError("an answer that is not a JSON object")
-
-// reducedPage is a page without what is not used.
+// reducedPage is a page, reduced to what is used.
 type reducedPage struct {
 	body []byte // an object with the list alone
 	self string // the page's own URI; "" if absent
 	next string // the link to the next page; "" on the last one
 }
 
-// reducePage cuts a page down to its list, of at most limit items. The list must be
-// there: an answer without it is not an empty list.
+// reducePage reduces a page to its list, of at most limit items. An answer without the
+// list is an error, not an empty list.
 func reducePage(body []byte, key string, limit int) (reducedPage, error) {
 	page, ok := decodeObject(body, key, keyURI, keyNextURI, keyMeta)
 	if !ok {
@@ -98,8 +96,8 @@ func flattenMeta(page object) error {
 	return nil
 }
 
-// decodeObject returns those fields of a JSON object that are asked for; false if
-// body is anything else. What is not asked for takes no memory, however much there is.
+// decodeObject returns the given fields of a JSON object; false if body is anything
+// else. The other fields take no memory, however many there are.
 func decodeObject(body []byte, keys ...string) (object, bool) {
 	if !json.Valid(body) {
 		return nil, false
@@ -126,20 +124,20 @@ func decodeObject(body []byte, keys ...string) (object, bool) {
 func decodeItems(list json.RawMessage, key string, limit int) ([]object, error) {
 	decoder := json.NewDecoder(bytes.NewReader(list))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
-		return nil, answerError("an answer without the list " + key)
+		return nil, errNoList(key)
 	}
 	items := []object{}
 	var value json.RawMessage
 	for decoder.More() {
 		if len(items) == limit {
-			return nil, answerError("a page with more items than were asked for")
+			return nil, errTooManyItems
 		}
 		if err := decoder.Decode(&value); err != nil {
 			return nil, errNotObject
 		}
 		item, ok := decodeObject(value, itemKeys...)
 		if !ok {
-			return nil, answerError("a list with an item that is not a JSON object")
+			return nil, errItemNotObject
 		}
 		items = append(items, item)
 	}
@@ -149,7 +147,7 @@ func decodeItems(list json.RawMessage, key string, limit int) ([]object, error) 
 // decodeText returns a field that is a string, null or absent.
 func decodeText(fields object, key string) (value string, err error) {
 	if raw, ok := fields[key]; ok && json.Unmarshal(raw, &value) != nil {
-		return "", answerError("a " + key + " that is not a string")
+		return "", errNotString(key)
 	}
 	return value, nil
 }
@@ -157,41 +155,41 @@ func decodeText(fields object, key string) (value string, err error) {
 func encode(v any) ([]byte, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		return nil, answerError("an answer that is not valid JSON")
+		return nil, errBadJSON
 	}
 	return body, nil
 }
 
-// nextQuery returns the query of a paging link, after checking that the link
-// leads to the same resource: host, path and credentials stay the client's own.
+// nextQuery returns the query of a paging link. It checks that the link leads to the
+// same resource; host, path and credentials remain the client's own.
 func nextQuery(link string, base *url.URL, path string) (string, error) {
 	u, err := url.Parse(link)
 	if err != nil || u.Opaque != "" || u.User != nil || u.Fragment != "" || u.RawPath != "" {
-		return "", answerError("a next_page_uri that cannot be followed")
+		return "", errNextUnusable
 	}
 	if (u.Scheme != "" || u.Host != "") && !sameOrigin(u, base) {
-		return "", answerError("a next_page_uri that leads to another host")
+		return "", errNextHost
 	}
 	if !isPath(u, base, path) {
-		return "", answerError("a next_page_uri that leads to another resource")
+		return "", errNextResource
 	}
 	if _, err := url.ParseQuery(u.RawQuery); err != nil || u.RawQuery == "" {
-		return "", answerError("a next_page_uri without a page")
+		return "", errNextNoPage
 	}
 	return u.RawQuery, nil
 }
 
-// isPath says whether u has the path, at Twilio's own address or at the base URL.
+// isPath reports whether u has the path, at Twilio's own address or at the base URL.
 func isPath(u, base *url.URL, path string) bool {
 	return strings.EqualFold(u.Path, path) || strings.EqualFold(u.Path, base.Path+path)
 }
 
-// checkSelf checks by a page's own URI that the page is of the list at path. Whoever
-// answers at a wrong address knows neither the path nor the account in it.
+// checkSelf checks that a page's own URI is that of the list at path. A server that is
+// not Twilio's cannot know it: it contains the account SID.
 func checkSelf(self string, base *url.URL, path string) error {
 	u, err := url.Parse(self)
 	if err != nil || self == "" || u.Opaque != "" || !isPath(u, base, path) {
-		return answerError("a list that does not say that it is of this account: check apiBaseURL")
+		return errNotThisAccount
 	}
 	return nil
 }
@@ -200,16 +198,16 @@ func sameOrigin(a, b *url.URL) bool {
 	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Host, b.Host)
 }
 
-// toAssigned checks that wire is an assignment of the number pn of the account and
-// returns it as ours.
+// toAssigned checks that wire is an assignment of the account's number pn and converts
+// it.
 func toAssigned(wire *openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account, pn string) (AssignedAddOn, error) {
 	switch {
 	case !addOnSIDPattern.MatchString(text(wire.Sid)):
-		return AssignedAddOn{}, answerError("an assignment without a SID")
+		return AssignedAddOn{}, errAssignmentNoSID
 	case !strings.EqualFold(text(wire.ResourceSid), pn):
-		return AssignedAddOn{}, answerError("an assignment of another phone number")
+		return AssignedAddOn{}, errAssignmentNumber
 	case text(wire.AccountSid) != "" && !strings.EqualFold(text(wire.AccountSid), account):
-		return AssignedAddOn{}, answerError("an assignment of another account")
+		return AssignedAddOn{}, errAssignmentAccount
 	}
 	return AssignedAddOn{
 		SID:          *wire.Sid,
@@ -220,26 +218,25 @@ func toAssigned(wire *openapi.ApiV2010IncomingPhoneNumberAssignedAddOn, account,
 	}, nil
 }
 
-// toListedNumber checks that wire is one of the account's numbers, which it must say.
+// toListedNumber checks that wire says that it is one of the account's numbers, and
+// converts it.
 func toListedNumber(wire *openapi.ApiV2010IncomingPhoneNumber, account string) (PhoneNumber, error) {
 	switch {
 	case !numberSIDPattern.MatchString(text(wire.Sid)):
-		return PhoneNumber{}, answerError("a phone number without a SID")
+		return PhoneNumber{}, errNumberNoSID
 	case !strings.EqualFold(text(wire.AccountSid), account):
-		return PhoneNumber{}, errForeignNumber
+		return PhoneNumber{}, errNumberAccount
 	}
 	return toPhoneNumber(wire, account, *wire.Sid)
 }
 
-const errForeignNumber = answerError("a phone number of another account")
-
-// toPhoneNumber checks that wire is the number pn of the account.
+// toPhoneNumber checks that wire is the account's number pn, and converts it.
 func toPhoneNumber(wire *openapi.ApiV2010IncomingPhoneNumber, account, pn string) (PhoneNumber, error) {
 	switch {
 	case !strings.EqualFold(text(wire.Sid), pn):
-		return PhoneNumber{}, answerError("another phone number than the one asked for")
+		return PhoneNumber{}, errOtherNumber
 	case text(wire.AccountSid) != "" && !strings.EqualFold(text(wire.AccountSid), account):
-		return PhoneNumber{}, errForeignNumber
+		return PhoneNumber{}, errNumberAccount
 	}
 	return PhoneNumber{
 		SID:          *wire.Sid,
@@ -255,8 +252,8 @@ func text(s *string) string {
 	return *s
 }
 
-// parseDate reads an RFC 2822 date, or RFC 3339 as Twilio's newer services write.
-// A date is for people to read: one that cannot be read is left out.
+// parseDate reads a date in the form of RFC 2822, or of RFC 3339, which Twilio's newer
+// services use. Dates are for information only: one that cannot be read is left out.
 func parseDate(s string) time.Time {
 	t, err := mail.ParseDate(s)
 	if err != nil {
@@ -268,10 +265,9 @@ func parseDate(s string) time.Time {
 	return t.UTC()
 }
 
-// checkAccount is New's check of the account SID.
 func checkAccount(sid string) error {
 	if !accountSIDPattern.MatchString(sid) {
-		return errors.New("the account SID is not AC and 32 hexadecimal digits")
+		return errors.New("the account SID must be AC and 32 hexadecimal digits")
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func TestDefect02OversizedAnswerIsCutOff(t *testing.T) {
 		written <- total
 	})
 	_, err := client.AssignAddOn(t.Context(), testNumber, testAddOn)
-	if got, want := Explain(err), "assigning the add-on: HTTP 200: an answer larger than 8 MiB"; got != want {
+	if got, want := Explain(err), "assigning the add-on: HTTP 200: the answer is larger than 8 MiB"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if !IsTransient(err) || !OutcomeUnknown(err) {

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// codePermission is Twilio's "Authorization Failed" for keys that lack a
-// permission. Which of 401 and 403 it comes with is not documented.
+// codePermission is Twilio's error "Authorization Failed", for keys that lack a
+// permission. It is not documented whether it comes with 401 or with 403.
 const codePermission = 70051
 
-// Operation names one of the client's calls; it is also a metric label.
+// Operation names a call of the client. It is also a metric label.
 type Operation string
 
 // The operations of the client.
@@ -30,34 +30,11 @@ const (
 
 func (o Operation) writes() bool { return o == OpAssign || o == OpUnassign }
 
-// words is the operation as the beginning of a sentence about its failure.
-func (o Operation) words() string {
-	switch o {
-	case OpVerify:
-		return "checking the credentials"
-	case OpGetPhoneNumber:
-		return "reading the phone number"
-	case OpListPhoneNumbers:
-		return "listing the account's phone numbers"
-	case OpListAssigned:
-		return "listing the assigned add-ons"
-	case OpGetAssigned:
-		return "reading the assignment"
-	case OpAssign:
-		return "assigning the add-on"
-	case OpUnassign:
-		return "unassigning the add-on"
-	case OpListInstalled:
-		return "listing the installed add-ons"
-	}
-	return "calling Twilio"
-}
-
 // Error is the error of every operation.
 //
-// With Err nil it is Twilio's own refusal, and HTTPStatus classifies it. With Err
-// set the request was not sent, was not answered, or was answered with something
-// that is not Twilio's to this call: a proxy's page, a redirect, another resource.
+// If Err is nil, Twilio itself refused, and HTTPStatus says how. Otherwise the request
+// was not sent, was not answered, or was answered with something that is not Twilio's
+// answer to it: a proxy's page, a redirect, another resource.
 type Error struct {
 	Operation  Operation
 	HTTPStatus int // 0 if there was no answer
@@ -65,16 +42,16 @@ type Error struct {
 	Message    string
 	MoreInfo   string
 	RequestID  string
-	// RetryAfter is what the answer asked for, from 0 to 15 minutes; it holds
-	// only with HasRetryAfter.
+	// RetryAfter is the wait that the answer asks for, from 0 to 15 minutes. It is
+	// valid only with HasRetryAfter.
 	RetryAfter    time.Duration
 	HasRetryAfter bool
-	// Sent is false only if no part of the request can have reached Twilio.
+	// Sent is false only if no part of the request has left this process.
 	Sent bool
 	Err  error
 }
 
-// Error is the text for a log: with the request id, and the cause in full.
+// Error returns the text for logs, with the request id and the complete cause.
 func (e *Error) Error() string {
 	text := e.Operation.words()
 	if e.HTTPStatus != 0 {
@@ -95,20 +72,10 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap returns the cause where the error is not Twilio's own refusal.
+// Unwrap returns the cause, nil if Twilio itself refused.
 func (e *Error) Unwrap() error { return e.Err }
 
-// inputError is a request that was never made because of what it asked for.
-type inputError string
-
-func (e inputError) Error() string { return string(e) }
-
-// answerError is an answer that is not one of Twilio's to the call.
-type answerError string
-
-func (e answerError) Error() string { return string(e) }
-
-// class is what a caller does next; each error has exactly one.
+// class decides what a caller does next. Each error has exactly one.
 type class int
 
 const (
@@ -122,9 +89,9 @@ const (
 	classRejected
 )
 
-// classOf holds every error that it has no proof about for transient. Proof is
-// Twilio's own answer, not a proxy's, with one exception: a 429 asks for less
-// traffic whoever sends it.
+// classOf returns classTransient unless the error is proof of something else. Only
+// Twilio's own answer is proof, with one exception: a 429 asks for less traffic,
+// whoever sends it.
 func classOf(err error) class {
 	if err == nil {
 		return classNone
@@ -167,36 +134,36 @@ func classOfStatus(status, code int) class {
 	return classTransient
 }
 
-// IsNotFound reports whether Twilio said that the resource does not exist (404).
-// One such answer is no proof: Twilio gives stray ones.
+// IsNotFound reports that Twilio answered that the resource does not exist (404). One
+// such answer is not proof: Twilio sometimes gives it for resources that exist.
 func IsNotFound(err error) bool { return classOf(err) == classNotFound }
 
-// IsThrottled reports a 429: the call was not processed.
+// IsThrottled reports a 429. The call was not processed.
 func IsThrottled(err error) bool { return classOf(err) == classThrottled }
 
 // IsUnauthorized reports credentials that Twilio does not accept (401).
 func IsUnauthorized(err error) bool { return classOf(err) == classUnauthorized }
 
-// IsPermissionDenied reports accepted credentials that may not do this: 403, or
-// 401 with Twilio's code 70051.
+// IsPermissionDenied reports credentials that are valid but may not do this: 403, or
+// 401 with Twilio's error 70051.
 func IsPermissionDenied(err error) bool { return classOf(err) == classPermissionDenied }
 
 // IsConflict reports a 409.
 func IsConflict(err error) bool { return classOf(err) == classConflict }
 
-// IsRejected reports a refusal that the same input will meet again: any other 4xx
-// but 408 and 425, and input that no request can be made of.
+// IsRejected reports a refusal that the same input meets again: any other 4xx except
+// 408 and 425, and input that no request can be made of.
 func IsRejected(err error) bool { return classOf(err) == classRejected }
 
-// IsTransient reports every error that is none of the others: 5xx, 3xx, the
-// network, the context, an answer that is not Twilio's, and all that is unknown.
+// IsTransient reports every other error: 5xx, 3xx, the network, the context, an answer
+// that is not Twilio's, and everything unknown.
 func IsTransient(err error) bool { return classOf(err) == classTransient }
 
-// IsAboutOneRequest reports Twilio's own answer to this one request, after which other
-// requests may well succeed: 5xx and every 4xx but 401, 403, 408, 425 and 429. It also
-// reports input that no request can be made of. It is false for nil, for the failures
-// that every request meets (credentials, throttling, no answer, an answer that is not
-// Twilio's), and for a context that ended.
+// IsAboutOneRequest reports a failure after which other requests may well succeed:
+// Twilio's own answer with 5xx or with any 4xx except 401, 403, 408, 425 and 429, and
+// input that no request can be made of. It is false for nil, for failures that every
+// request meets (credentials, throttling, no answer, an answer that is not Twilio's),
+// and for a context that ended.
 func IsAboutOneRequest(err error) bool {
 	switch classOf(err) {
 	case classNotFound, classConflict, classRejected:
@@ -208,8 +175,8 @@ func IsAboutOneRequest(err error) bool {
 	return false
 }
 
-// OutcomeUnknown reports a write that failed and may have been processed all the
-// same: whether it was can only be found by reading.
+// OutcomeUnknown reports a write that failed but may have been processed. Only reading
+// shows whether it was.
 func OutcomeUnknown(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || !e.Operation.writes() {
@@ -225,7 +192,8 @@ func OutcomeUnknown(err error) bool {
 	return false
 }
 
-// RetryAfter is how long Twilio asked to wait, from 0 to 15 minutes, if it did.
+// RetryAfter returns the wait that Twilio asks for, from 0 to 15 minutes; false if it
+// asks for none.
 func RetryAfter(err error) (time.Duration, bool) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || !e.HasRetryAfter {
@@ -234,7 +202,7 @@ func RetryAfter(err error) (time.Duration, bool) {
 	return clampRetryAfter(e.RetryAfter), true
 }
 
-// RequestID is Twilio's id of the request that failed, for logs and events; "" if
+// RequestID returns Twilio's id of the request that failed, for logs and events; "" if
 // there is none.
 func RequestID(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {

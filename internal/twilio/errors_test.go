@@ -188,7 +188,7 @@ func TestExplain(t *testing.T) {
 		{"brackets and versions stay", refusal("field [abc] of v1.2.3"), lead + ": field [abc] of v1.2.3"},
 		{"SIDs stay", refusal("no " + testAddOn), lead + ": no " + testAddOn},
 		{"an alien answer", &Error{Operation: OpUnassign, HTTPStatus: 502, RequestID: testRequest, Err: errForeign},
-			"unassigning the add-on: HTTP 502: a body that is not one of Twilio's errors"},
+			"unassigning the add-on: HTTP 502: the answer is not Twilio's; a proxy or gateway may have sent it"},
 		{"an unknown cause is not shown", &Error{Operation: OpVerify, Err: errors.New("127.0.0.1:5: at 12:00")},
 			"checking the credentials: the connection failed"},
 		{"an unknown error is not shown", errors.New("secret"), "calling Twilio: the connection failed"},

@@ -5,30 +5,26 @@ package twilio
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
-	"syscall"
 	"unicode"
 )
 
-// The bounds, in runes, of texts that come from outside.
+// The longest texts from outside, in runes.
 const (
 	maxExplained = 200
 	maxMessage   = 500
 )
 
-// Explain says what went wrong in words fit for a status message: the same words
-// each time the same thing happens. It leaves out request ids, times, addresses
-// and credentials, and is one printable line. "" for nil.
+// Explain describes the error for a status message: the same words each time the same
+// thing happens. It leaves out request ids, times, addresses that Twilio names, and
+// credentials. The text is one printable line; "" for nil.
 func Explain(err error) string {
 	if err == nil {
 		return ""
@@ -40,8 +36,8 @@ func Explain(err error) string {
 	return strings.TrimSuffix(e.Operation.words()+": "+explainAnswer(e), ": ")
 }
 
-// ExplainAnswer is Explain without the words for the operation that failed, where the
-// same trouble meets now this operation and now that one.
+// ExplainAnswer is Explain without the operation that failed, for trouble that meets
+// one operation now and another one later.
 func ExplainAnswer(err error) string {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -71,11 +67,7 @@ func explainAnswer(e *Error) string {
 	return strings.Join(parts, ": ")
 }
 
-// noSuchAccount is what a 404 to Verify means, whoever sent it.
-const noSuchAccount = "the address answers, but knows no such account: check apiBaseURL and accountSID"
-
-// explainCause names the kind of failure. The text of an unknown error is not
-// used: it may hold ports, times and addresses.
+// explainCause describes an error that is not Twilio's own refusal.
 func explainCause(err error) string {
 	if e, ok := errors.AsType[inputError](err); ok {
 		return string(e)
@@ -90,70 +82,14 @@ func explainCause(err error) string {
 		return ErrOtherAccount.Error()
 	case errors.Is(err, context.Canceled):
 		return "canceled"
-	case isTimeout(err):
-		return "timed out"
 	}
-	if text := explainTLS(err); text != "" {
-		return text
+	if e, ok := errors.AsType[*wayError](err); ok {
+		return bounded(e.where+": "+explainFailure(e.err), maxExplained)
 	}
-	return explainNetwork(err)
+	return explainFailure(err)
 }
 
-func isTimeout(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	e, ok := errors.AsType[net.Error](err)
-	return ok && e.Timeout()
-}
-
-func explainNetwork(err error) string {
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "connection reset"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "network unreachable"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection closed before the answer was complete"
-	}
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		if e.IsNotFound {
-			return "no such host"
-		}
-		return "name resolution failed"
-	}
-	return "the connection failed"
-}
-
-func explainTLS(err error) string {
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "TLS verification failed: certificate signed by unknown authority"
-	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return "TLS verification failed: certificate is not valid for the host"
-	}
-	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
-		if e.Reason == x509.Expired {
-			return "TLS verification failed: certificate has expired or is not yet valid"
-		}
-		return "TLS verification failed: certificate is not valid"
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "TLS verification failed"
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return "TLS handshake failed: the server does not speak TLS"
-	}
-	// crypto/tls gives an alert's type no name: its operation tells it apart.
-	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
-		return "TLS handshake failed"
-	}
-	return ""
-}
-
-// What differs between two refusals for the same reason.
+// The parts of a message that differ each time Twilio refuses for the same reason.
 var (
 	requestIDPattern = regexp.MustCompile(`\bRQ[0-9a-fA-F]{32}\b`)
 	uuidPattern      = regexp.MustCompile(`(?i)\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
@@ -164,7 +100,7 @@ var (
 	addressPattern   = regexp.MustCompile(`(?i)(\b\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\]|\blocalhost)(:\d{1,5})?\b`)
 )
 
-// stable makes a text of Twilio's the same each time its meaning is.
+// stable replaces what changes from one request to the next in a text of Twilio's.
 func stable(message string) string {
 	message = oneLine(message)
 	message = linkPattern.ReplaceAllStringFunc(message, stableLink)
@@ -176,7 +112,7 @@ func stable(message string) string {
 	return bounded(addressPattern.ReplaceAllStringFunc(message, stableAddress), maxExplained)
 }
 
-// stableTime leaves a date alone that is a segment of a path: the API's version.
+// stableTime keeps a date that is a segment of a path: it is the API version.
 func stableTime(text string) string {
 	const date = len("/2010-04-01")
 	if rest, ok := strings.CutPrefix(text, "/"); ok {
@@ -196,8 +132,7 @@ func stableLink(link string) string {
 	return "[address]"
 }
 
-// stableAddress leaves brackets alone that hold no address, and version numbers
-// that are none.
+// stableAddress keeps brackets without an address in them, and version numbers.
 func stableAddress(text string) string {
 	host, _, err := net.SplitHostPort(text)
 	if err != nil {
@@ -209,7 +144,7 @@ func stableAddress(text string) string {
 	return "[address]"
 }
 
-// oneLine drops what cannot be printed and joins lines.
+// oneLine removes characters that cannot be printed, and joins lines.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -223,7 +158,7 @@ func oneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// bounded cuts s after n runes.
+// bounded shortens s to n runes.
 func bounded(s string, n int) string {
 	count := 0
 	for i := range s {

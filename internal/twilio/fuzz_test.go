@@ -234,11 +234,11 @@ var credentialErrors = []string{
 	"the Secret has neither authToken nor apiKeySID with apiKeySecret",
 	"the Secret has apiKeySID but no apiKeySecret",
 	"the Secret has apiKeySecret but no apiKeySID",
-	"the Secret's accountSID is not AC and 32 hexadecimal digits",
-	"the Secret's apiKeySID is not SK and 32 hexadecimal digits",
-	"the Secret's apiKeySecret holds characters that are not printable ASCII",
+	"the Secret's accountSID must be AC and 32 hexadecimal digits",
+	"the Secret's apiKeySID must be SK and 32 hexadecimal digits",
+	"the Secret's apiKeySecret contains characters that are not printable ASCII",
 	"the Secret's apiKeySecret is longer than 1024 bytes",
-	"the Secret's authToken holds characters that are not printable ASCII",
+	"the Secret's authToken contains characters that are not printable ASCII",
 	"the Secret's authToken is longer than 1024 bytes",
 }
 
@@ -292,6 +292,42 @@ func FuzzExplain(f *testing.F) {
 			&Error{Operation: OpAssign, Err: errors.New(message)},
 		} {
 			checkRefused(t, err)
+		}
+	})
+}
+
+// FuzzNumbersPage: whatever the answer, a number is absent only by proof, and what is
+// listed is of the account.
+func FuzzNumbersPage(f *testing.F) {
+	good := listedNumber(testAccount, testNumber, testE164)
+	for _, body := range []string{numbersPage(testAccount, ""), numbersPage(testAccount, "", good), numbersPage(otherAccount, ""),
+		numbersPage(testAccount, numbersPath+".json?Page=1", good), numbersPage(testAccount, "", "null"), `{"incoming_phone_numbers":[]}`,
+		`{"uri":"` + numbersPath + `.json","incoming_phone_numbers":{}}`, `{}`, `null`, `<html>`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		client := bodyClient(t, 200, body, nil)
+		has, hasErr := client.HasPhoneNumber(t.Context(), testNumber, "")
+		numbers, listErr := client.ListPhoneNumbers(t.Context())
+		verifyErr := client.Verify(t.Context())
+		for _, err := range []error{hasErr, listErr, verifyErr} {
+			if err != nil {
+				checkRefused(t, err)
+			}
+		}
+		named := strings.Contains(strings.ToLower(string(body)), strings.ToLower(testAccount)) || strings.Contains(string(body), `\u`)
+		if !named && (hasErr == nil || listErr == nil || verifyErr == nil) {
+			t.Errorf("believed without the account's SID: %v, %v, %v", hasErr, listErr, verifyErr)
+		}
+		if hasErr != nil && has || listErr != nil && numbers != nil {
+			t.Errorf("%v and %d numbers with %v and %v", has, len(numbers), hasErr, listErr)
+		}
+		if listErr != nil {
+			return
+		}
+		listed := slices.ContainsFunc(numbers, func(n PhoneNumber) bool { return strings.EqualFold(n.SID, testNumber) })
+		if hasErr == nil && has != listed {
+			t.Errorf("has %v, listed %v", has, listed)
 		}
 	})
 }

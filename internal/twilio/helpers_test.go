@@ -39,6 +39,9 @@ const (
 const testProxy = "http://proxy.example:3128"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		os.Exit(m.Run())
+	}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
 		_ = os.Setenv(name, testProxy)
 	}
@@ -178,6 +181,8 @@ func waitFor(t *testing.T, what string, done func() bool) {
 }
 
 // basicAuth is the value that the test's credentials have in a header.
-func basicAuth() string {
-	return base64.StdEncoding.EncodeToString([]byte(testAccount + ":" + testPassword))
+func basicAuth() string { return encoded(testAccount, testPassword) }
+
+func encoded(user, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }

@@ -5,11 +5,11 @@ package twilio
 
 // How fast a limit below the maximum is raised again.
 const (
-	// runPerTurn successes for each turn of the limit earn one more turn: about a
+	// runPerPermit successes for each permit of the limit earn one more permit: about a
 	// second at Twilio's latency, whatever the limit.
-	runPerTurn = 10
-	// maxPatience bounds how often the run is doubled before a level that failed
-	// is tried again: at most one failed try in 32 such runs.
+	runPerPermit = 10
+	// maxPatience limits how often the run is doubled before a level that failed is
+	// tried again: at most one failed try in 32 such runs.
 	maxPatience = 5
 )
 
@@ -23,10 +23,10 @@ const (
 type limit struct {
 	maximum int
 	learned int // 0: no 429 has taught anything below the maximum
-	// probing says that learned was raised and has not held for a run yet.
+	// probing: learned was raised and has not held for a run yet.
 	probing bool
 	run     int // successes at this level
-	// failed is the level at which the last try failed, patience how often in a row.
+	// failed is the level of the last failed try; patience counts such tries in a row.
 	failed, patience int
 	// changed is the last call that began before learned last changed.
 	changed uint64
@@ -46,7 +46,7 @@ func (l *limit) succeeded(t ticket, last uint64) {
 		return
 	}
 	l.run++
-	if l.probing && l.run >= runPerTurn*l.learned {
+	if l.probing && l.run >= runPerPermit*l.learned {
 		l.confirm()
 	}
 	if !l.probing && l.run >= l.needed() {
@@ -54,7 +54,7 @@ func (l *limit) succeeded(t ticket, last uint64) {
 	}
 }
 
-// confirm ends the probation of a level, and what its failures had taught.
+// confirm ends the probation of a level and forgets its failures.
 func (l *limit) confirm() {
 	l.probing = false
 	if l.learned >= l.failed {
@@ -62,9 +62,9 @@ func (l *limit) confirm() {
 	}
 }
 
-// needed is the run that earns the next level.
+// needed is the number of successes that earn the next level.
 func (l *limit) needed() int {
-	needed := runPerTurn * l.learned
+	needed := runPerPermit * l.learned
 	if l.learned+1 == l.failed {
 		needed <<= min(l.patience, maxPatience)
 	}
@@ -81,9 +81,9 @@ func (l *limit) raise(last uint64) {
 	l.probing = true
 }
 
-// throttled counts a 429. It teaches nothing if the call began before the limit
-// last changed, so that one overload is answered once, nor if more calls than the
-// limit were in flight, as there are for a moment after each cut.
+// throttled counts a 429. It changes nothing if the call began before the limit last
+// changed, so that one overload causes one cut, or if more calls than the limit were in
+// flight, as for a moment after each cut.
 func (l *limit) throttled(t ticket, last uint64) {
 	if t.over || t.seq <= l.changed {
 		return

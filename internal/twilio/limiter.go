@@ -151,11 +151,6 @@ func (l *Limiter) acquire(key string, p Priority, wake func()) (by *Limiter, ok 
 			pause = l.pause()
 		}
 	})
-	if ok {
-		l.limiters.setWaiting(key, nil)
-	} else {
-		l.limiters.setWaiting(key, by)
-	}
 	return by, ok, pause
 }
 
@@ -169,12 +164,18 @@ func (l *Limiter) grant(key string) bool {
 	if waits && (w.in != &l.queue.woken && !w.lapsed || l.inUse >= l.capacity()) {
 		return false
 	}
-	l.queue.remove(key)
+	l.forgetKey(key)
 	l.inUse++
 	return true
 }
 
+func (l *Limiter) forgetKey(key string) {
+	l.queue.remove(key)
+	l.limiters.unsetWaiting(key, l)
+}
+
 func (l *Limiter) enqueue(key string, p Priority, wake func()) {
+	l.limiters.setWaiting(key, l)
 	if w, waits := l.queue.byKey[key]; waits {
 		l.queue.askAgain(w, p, wake)
 		return

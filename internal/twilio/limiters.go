@@ -10,8 +10,10 @@ import "sync"
 type Limiters struct {
 	metrics *Metrics
 
-	mu        sync.Mutex
+	mu        sync.Mutex          // taken before the lock of a limiter
 	byAccount map[string]*Limiter // by canonical SID
+
+	waiting   sync.Mutex          // taken after the lock of a limiter
 	waitingAt map[string]*Limiter // by key
 }
 
@@ -48,26 +50,28 @@ func (ls *Limiters) Cancel(key string) { ls.cancelExcept(key, nil) }
 
 // cancelExcept withdraws key from every limiter but keep.
 func (ls *Limiters) cancelExcept(key string, keep *Limiter) {
-	ls.mu.Lock()
+	ls.waiting.Lock()
 	at := ls.waitingAt[key]
-	if at != keep {
-		delete(ls.waitingAt, key)
-	}
-	ls.mu.Unlock()
+	ls.waiting.Unlock()
 	if at != nil && at != keep {
-		at.update("", func(l *Limiter) { l.queue.remove(key) })
+		at.update("", func(l *Limiter) { l.forgetKey(key) })
 	}
 }
 
-// setWaiting records where key waits; nil for nowhere.
+// setWaiting records that key waits at l. Like unsetWaiting it runs under l's lock, so
+// that the record and l's queue agree.
 func (ls *Limiters) setWaiting(key string, l *Limiter) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	if l == nil {
-		delete(ls.waitingAt, key)
-		return
-	}
+	ls.waiting.Lock()
+	defer ls.waiting.Unlock()
 	ls.waitingAt[key] = l
+}
+
+func (ls *Limiters) unsetWaiting(key string, l *Limiter) {
+	ls.waiting.Lock()
+	defer ls.waiting.Unlock()
+	if ls.waitingAt[key] == l {
+		delete(ls.waitingAt, key)
+	}
 }
 
 // Forget drops all memory of an account that is gone: its limiter and its metric

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,5 +212,38 @@ func TestLimiterKnowsNoHTTP(t *testing.T) {
 				t.Errorf("%s imports %s", name, path)
 			}
 		}
+	}
+}
+
+// A watch may cancel a key at any moment of its attempt. Whatever the order, nothing
+// is remembered of a key that was cancelled and has stopped asking.
+func TestCancelDuringAnAttempt(t *testing.T) {
+	d := newDesk(t, 1)
+	var all sync.WaitGroup
+	for i := range 8 {
+		key := itoa(i)
+		all.Go(func() {
+			for range 500 {
+				a := d.ls.Begin(key)
+				_, _ = d.acquire(a, Background)
+				a.End()
+			}
+			d.ls.Cancel(key)
+		})
+		all.Go(func() {
+			for range 500 {
+				d.ls.Cancel(key)
+			}
+		})
+	}
+	all.Wait()
+	for i := range 8 {
+		d.ls.Cancel(itoa(i))
+	}
+	if len(d.ls.waitingAt) != 0 || len(d.l.queue.byKey) != 0 {
+		t.Errorf("%d and %d keys are remembered for nothing", len(d.ls.waitingAt), len(d.l.queue.byKey))
+	}
+	if diff := cmp.Diff(Snapshot{Limit: 1, MaxConcurrency: 1}, d.l.Snapshot()); diff != "" {
+		t.Errorf("state at rest (-want +got):\n%s", diff)
 	}
 }

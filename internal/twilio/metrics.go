@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// outcome is how a call ended: a metric label, and what the limiter learns from.
+// outcome is how a call ended. It is a metric label, and the limiter learns from it.
 type outcome string
 
 const (
@@ -26,7 +26,7 @@ const (
 	outcomeNetworkError outcome = "network_error"
 	outcomeBadAnswer    outcome = "bad_answer"
 	outcomeCanceled     outcome = "canceled"
-	outcomeNotSent      outcome = "" // refused by this process, not counted
+	outcomeNotSent      outcome = "" // refused by this process; not counted
 )
 
 func outcomeOf(err error) outcome {
@@ -86,7 +86,7 @@ const (
 	labelPriority  = "priority"
 )
 
-// NewMetrics makes the metrics and registers them with r, which may be nil.
+// NewMetrics returns the metrics and registers them with r, which may be nil.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -110,8 +110,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// ForgetAccount drops the counters of an account that is gone. Limiters.Forget calls
-// it; so does the limiter when its last owner goes.
+// ForgetAccount removes the series of an account that is gone. Limiters calls it when
+// it forgets the account.
 func (m *Metrics) ForgetAccount(accountSID string) {
 	if m == nil {
 		return
@@ -147,7 +147,7 @@ var (
 	descInFlight = prometheus.NewDesc(metricPrefix+"requests_in_flight",
 		"HTTP requests to Twilio in flight.", []string{labelAccount}, nil)
 	descLimit = prometheus.NewDesc(metricPrefix+"concurrency_limit",
-		"HTTP requests to Twilio that may be in flight, as learned from 429s.", []string{labelAccount}, nil)
+		"HTTP requests to Twilio that may be in flight, adapted to 429s.", []string{labelAccount}, nil)
 	descWaiting = prometheus.NewDesc(metricPrefix+"waiting",
 		"Objects that wait for a permit to call Twilio.", []string{labelAccount, labelPriority}, nil)
 	descPaused = prometheus.NewDesc(metricPrefix+"paused",

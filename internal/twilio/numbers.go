@@ -12,10 +12,10 @@ import (
 	openapi "github.com/twilio/twilio-go/rest/api/v2010"
 )
 
-// HasPhoneNumber says whether the number with the SID pn is in the account's own list
-// of numbers. e164 is the number itself, if it is known: it shortens the list, which
-// is else read in full. false is proof that the account does not have the number;
-// whatever else happens is an error.
+// HasPhoneNumber reports whether the account's own list of numbers contains the number
+// with the SID pn. e164 is the number itself, if known, and shortens the list; without
+// it the whole list is read. false is proof that the account does not have the number:
+// anything short of proof is an error.
 func (c *Client) HasPhoneNumber(ctx context.Context, pn, e164 string) (bool, error) {
 	if err := checkNumber(pn); err != nil {
 		return false, refused(OpListPhoneNumbers, err)
@@ -31,8 +31,8 @@ func (c *Client) HasPhoneNumber(ctx context.Context, pn, e164 string) (bool, err
 	return found && err == nil, err
 }
 
-// ListPhoneNumbers returns all numbers of the account, or an error: never a part of
-// them.
+// ListPhoneNumbers returns all numbers of the account, or an error. It never returns a
+// partial list.
 func (c *Client) ListPhoneNumbers(ctx context.Context) ([]PhoneNumber, error) {
 	all := newCollection[PhoneNumber]()
 	err := c.readNumbers(ctx, "", "", func(numbers []PhoneNumber) (enough bool) {
@@ -47,9 +47,9 @@ func (c *Client) ListPhoneNumbers(ctx context.Context) ([]PhoneNumber, error) {
 	return all.items, nil
 }
 
-// readNumbers passes visit each page of the account's list of numbers, those like
-// e164 if it is not "", until visit has enough. about is the number that is looked
-// for, or "".
+// readNumbers calls visit for each page of the account's list of numbers until visit has
+// enough. With e164 the list has only the numbers that Twilio finds similar. about is
+// the SID of the number that is looked for, or "".
 func (c *Client) readNumbers(ctx context.Context, about, e164 string, visit func([]PhoneNumber) (enough bool)) error {
 	pages := newPaging(c.base, phoneNumbersPath(c.account), maxNumberPages)
 	params := openapi.ListIncomingPhoneNumberParams{PageSize: new(pageSize)}
@@ -76,8 +76,8 @@ func (c *Client) readNumbers(ctx context.Context, about, e164 string, visit func
 	})
 }
 
-// toListedNumbers checks that a page is of this account's list of numbers, and all
-// its items are of this account.
+// toListedNumbers checks that a page and all its items are of this account, and converts
+// the items.
 func (c *Client) toListedNumbers(wire []openapi.ApiV2010IncomingPhoneNumber, over *call) ([]PhoneNumber, error) {
 	if err := checkSelf(over.page.self, c.base, phoneNumbersPath(c.account)); err != nil {
 		return nil, err
@@ -93,8 +93,8 @@ func (c *Client) toListedNumbers(wire []openapi.ApiV2010IncomingPhoneNumber, ove
 	return numbers, nil
 }
 
-// e164Pattern keeps out what would match other numbers, or none: Twilio matches parts
-// of numbers, and takes * for any digit.
+// e164Pattern accepts whole numbers only: Twilio's filter also matches parts of numbers
+// and takes * for any digit.
 var e164Pattern = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 
 func phoneNumbersPath(account string) string {

@@ -50,9 +50,9 @@ func (p *paging) follow(link string) (string, error) {
 	case err != nil:
 		return "", err
 	case p.followed[query]:
-		return "", answerError("pages that lead back to one another")
+		return "", errPageLoop
 	case len(p.followed) == p.maxPages-1:
-		return "", answerError("a list of too many pages")
+		return "", errTooManyPages
 	}
 	p.followed[query] = true
 	return query, nil

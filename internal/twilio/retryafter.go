@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// maxRetryAfter bounds what an answer can make us wait: an absurd header must
-// not silence an account for good.
+// maxRetryAfter limits the wait that an answer can ask for: an absurd header must not
+// stop an account for good.
 const maxRetryAfter = 15 * time.Minute
 
-// parseRetryAfter reads a Retry-After header: seconds or an HTTP date, the latter
-// against the answer's own Date so that neither clock has to be right. Anything
-// else is as if there were no header.
+// parseRetryAfter reads a Retry-After header: seconds or an HTTP date. A date is
+// compared with the answer's own Date, so that neither clock has to be right. Any other
+// value is ignored.
 func parseRetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	text := strings.TrimSpace(h.Get("Retry-After"))
 	if wait, ok := parseSeconds(text); ok {

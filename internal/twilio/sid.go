@@ -16,25 +16,25 @@ var (
 	addOnSIDPattern   = regexp.MustCompile(`^XE[0-9a-fA-F]{32}$`)
 )
 
-// checkNumber and checkAddOn keep anything but a SID out of a request's path:
-// the generated code pastes its arguments in unescaped.
+// checkNumber and checkAddOn let only SIDs into a request's path: the generated code
+// inserts its arguments unescaped.
 func checkNumber(sid string) error {
 	if !numberSIDPattern.MatchString(sid) {
-		return inputError("the phone number SID is not PN and 32 hexadecimal digits")
+		return errNumberSID
 	}
 	return nil
 }
 
 func checkAddOn(sid string) error {
 	if !addOnSIDPattern.MatchString(sid) {
-		return inputError("the add-on SID is not XE and 32 hexadecimal digits")
+		return errAddOnSID
 	}
 	return nil
 }
 
-// canonicalSID is the one spelling that all letter cases of a SID share: the kind in
-// capitals, the digits in small letters. It is for comparing and for labels; requests
-// use the spelling that was given.
+// canonicalSID returns the spelling that stands for all letter cases of a SID: the kind
+// in upper case, the digits in lower case. It is for comparing and for labels; requests
+// use the SID as it was given.
 func canonicalSID(sid string) string {
 	const kind = 2
 	if len(sid) < kind {

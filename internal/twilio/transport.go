@@ -18,25 +18,25 @@ import (
 	"time"
 )
 
-// ValidateBaseURL says whether raw can be an account's base URL: https, or plain
-// http to a loopback host (any host with allowInsecure), perhaps with a path, and
-// nothing else. The error is stable and shows no part of raw.
+// ValidateBaseURL checks an account's base URL: https, or plain http to a loopback host
+// (any host with allowInsecure), optionally with a port and a path, but nothing else.
+// The error is stable and does not contain raw.
 func ValidateBaseURL(raw string, allowInsecure bool) error {
 	_, err := parseBaseURL(raw, allowInsecure)
 	return err
 }
 
-// parseBaseURL returns the URL without the slashes at its end.
+// parseBaseURL checks the URL and removes slashes at its end.
 func parseBaseURL(raw string, allowInsecure bool) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, errors.New("the base URL cannot be parsed") // err would show raw, perhaps with a password
+		return nil, errors.New("the base URL cannot be parsed") // err contains raw, perhaps with a password
 	}
 	if err := checkBaseURL(u); err != nil {
 		return nil, err
 	}
 	if u.Scheme == "http" && !allowInsecure && !isLoopback(u.Hostname()) {
-		return nil, errors.New("the base URL is plain http to a host that is not loopback: use https")
+		return nil, errors.New("the base URL is plain http to a host other than loopback: use https")
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	return u, nil
@@ -45,15 +45,15 @@ func parseBaseURL(raw string, allowInsecure bool) (*url.URL, error) {
 func checkBaseURL(u *url.URL) error {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("the base URL does not begin with https://")
+		return errors.New("the base URL must begin with https://")
 	case u.Opaque != "" || u.Hostname() == "":
 		return errors.New("the base URL names no host")
 	case u.User != nil:
-		return errors.New("the base URL holds a user name: credentials belong into the Secret")
+		return errors.New("the base URL contains a user name: credentials belong in the Secret")
 	case u.RawQuery != "" || u.ForceQuery:
-		return errors.New("the base URL has a query")
+		return errors.New("the base URL must not have a query")
 	case u.Fragment != "":
-		return errors.New("the base URL has a fragment")
+		return errors.New("the base URL must not have a fragment")
 	}
 	return errors.Join(checkPort(u), checkPath(u))
 }
@@ -64,26 +64,26 @@ func checkPort(u *url.URL) error {
 		return nil
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return errors.New("the base URL's port is not a number from 1 to 65535")
+		return errors.New("the port of the base URL must be a number from 1 to 65535")
 	}
 	return nil
 }
 
-// checkPath refuses paths that a server or proxy might read as another one.
+// checkPath refuses paths that a server or a proxy may take for another one.
 func checkPath(u *url.URL) error {
 	path := strings.TrimRight(u.Path, "/")
 	if path == "" {
 		return nil
 	}
 	if u.RawPath != "" || strings.Contains(path, `\`) {
-		return errors.New("the base URL's path holds escaped characters")
+		return errors.New("the path of the base URL contains escaped characters")
 	}
 	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		if segment == apiVersion {
 			return errors.New("the base URL contains the API version; leave out /" + apiVersion + ": the operator adds it")
 		}
 		if segment == "" || segment == "." || segment == ".." {
-			return errors.New("the base URL's path holds an empty or dotted segment")
+			return errors.New("the path of the base URL contains an empty or dotted segment")
 		}
 	}
 	return nil
@@ -97,12 +97,13 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// Transport carries the requests of all clients of a process. Each account with a
-// limiter has connections of its own: a transport that accounts share may dial for one
-// caller and hand the connection to another, and so open more than there are callers.
+// Transport carries the requests of all clients of a process. Each account that has a
+// limiter gets connections of its own. Shared connections would not stay within an
+// account's maximum: net/http may dial for one caller and give the connection to
+// another one.
 type Transport struct {
-	// Transport is the model that the accounts' own transports are copies of. Change
-	// it before the first call only.
+	// Transport is the model for the accounts' own transports. Do not change it after
+	// the first call.
 	*http.Transport
 
 	mu        sync.Mutex
@@ -114,21 +115,23 @@ type accountTransport struct {
 	used time.Time
 }
 
-// forgetTransport is how long an account's transport is kept without a call.
+// forgetTransport is how long the transport of an account without calls is kept.
 const forgetTransport = time.Hour
 
-// NewTransport returns a transport that speaks TLS 1.2 or newer and HTTP/2 where
-// offered, and keeps connections open between calls: for an account with a limiter as
-// many as its maximum concurrency, else up to idlePerHost.
+// NewTransport returns a transport for TLS 1.2 or newer, and HTTP/2 if the server offers
+// it. It keeps connections open between calls: for an account with a limiter as many as
+// its maximum concurrency, for others idlePerHost to a host.
 //
-// The proxy of the environment (HTTPS_PROXY, NO_PROXY) is used for https, where it
-// sees no credential, and never for plain http, where it would.
+// https goes through the proxy of the environment (HTTPS_PROXY, NO_PROXY), which does
+// not see the credentials. Plain http never does: the proxy would see them. The system's
+// certificate authorities are trusted (SSL_CERT_FILE, SSL_CERT_DIR).
 func NewTransport(idlePerHost int) *Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &Transport{
 		byAccount: map[string]*accountTransport{},
 		Transport: &http.Transport{
 			Proxy:                  proxyForTLS,
+			OnProxyConnectResponse: checkConnect,
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    10 * time.Second,
@@ -137,13 +140,13 @@ func NewTransport(idlePerHost int) *Transport {
 			MaxIdleConnsPerHost:    max(idlePerHost, 1),
 			MaxResponseHeaderBytes: 64 << 10,
 			ForceAttemptHTTP2:      true,
-			// A dead HTTP/2 connection carries every call of the account: find out soon.
+			// One dead HTTP/2 connection fails every call of the account: detect it soon.
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 		},
 	}
 }
 
-// of returns the account's own transport, with at most maxConns connections to a host.
+// of returns the account's own transport, limited to maxConns connections to a host.
 func (t *Transport) of(account string, maxConns int) *http.Transport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -162,7 +165,7 @@ func (t *Transport) of(account string, maxConns int) *http.Transport {
 	return own.Transport
 }
 
-// sweep drops the transports of accounts that make no calls any more.
+// sweep removes the transports of accounts that no longer make calls.
 func (t *Transport) sweep(now time.Time) {
 	maps.DeleteFunc(t.byAccount, func(_ string, own *accountTransport) bool {
 		if now.Sub(own.used) < forgetTransport {
@@ -173,7 +176,7 @@ func (t *Transport) sweep(now time.Time) {
 	})
 }
 
-// CloseIdleConnections closes the connections of all accounts that no call uses.
+// CloseIdleConnections closes all unused connections of all accounts.
 func (t *Transport) CloseIdleConnections() {
 	t.Transport.CloseIdleConnections()
 	t.mu.Lock()
@@ -190,7 +193,7 @@ func proxyForTLS(req *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(req)
 }
 
-// readOnlyTransport makes "this client does not write" a property of the wire.
+// readOnlyTransport makes sure that a read-only client cannot write.
 type readOnlyTransport struct{ next http.RoundTripper }
 
 func (t readOnlyTransport) RoundTrip(req *http.Request) (*http.Response, error) {

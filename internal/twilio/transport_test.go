@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -156,12 +157,12 @@ func TestNetworkFailuresAreTypedAndExplained(t *testing.T) {
 		url, want string
 		unknown   bool
 	}{
-		"reset":          {reset.URL, "connection reset", true},
-		"closed":         {closed.URL, "connection closed before the answer was complete", true},
-		"cut short":      {short.URL, "HTTP 201: connection closed before the answer was complete", true},
-		"nobody listens": {unused.URL, "connection refused", false},
-		"unknown CA":     {secure.URL, "TLS verification failed: certificate signed by unknown authority", false},
-		"no TLS at all":  {strings.Replace(plain.URL, "http:", "https:", 1), "TLS handshake failed: the server does not speak TLS", false},
+		"reset":          {reset.URL, "waiting for the answer of HOST: connection reset", true},
+		"closed":         {closed.URL, "waiting for the answer of HOST: connection closed", true},
+		"cut short":      {short.URL, "HTTP 201: reading the answer of HOST: connection closed", true},
+		"nobody listens": {unused.URL, "connecting to HOST: connection refused", false},
+		"unknown CA":     {secure.URL, "TLS handshake with HOST: certificate for Acme Co issued by Acme Co is not trusted", false},
+		"no TLS at all":  {strings.Replace(plain.URL, "http:", "https:", 1), "TLS handshake with HOST: the server does not speak TLS", false},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +171,8 @@ func TestNetworkFailuresAreTypedAndExplained(t *testing.T) {
 			if !IsTransient(err) || OutcomeUnknown(err) != c.unknown {
 				t.Errorf("got %v, outcome unknown %v; want a transient error, %v", err, OutcomeUnknown(err), c.unknown)
 			}
-			if got, want := Explain(err), "assigning the add-on: "+c.want; got != want {
+			_, host, _ := strings.Cut(c.url, "://")
+			if got, want := Explain(err), "assigning the add-on: "+strings.ReplaceAll(c.want, "HOST", host); got != want {
 				t.Errorf("explained as %q, want %q", got, want)
 			}
 		})
@@ -215,7 +217,7 @@ func TestTransportSpeaksHTTP2AndModernTLS(t *testing.T) {
 	s.TLS.MaxVersion = tls.VersionTLS11
 	s.TLS.MinVersion = tls.VersionTLS10
 	_, err := newClient(t, s.URL, Options{Transport: trusting()}).ListAssignedAddOns(t.Context(), testNumber)
-	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake failed"; got != want {
+	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake with "+s.Listener.Addr().String()+": the server refused: protocol version not supported"; got != want {
 		t.Errorf("TLS 1.1: %q, want %q", got, want)
 	}
 }
@@ -238,12 +240,12 @@ func TestCertificateMustBeOfTheHostAndCurrent(t *testing.T) {
 
 	// The certificate is for 127.0.0.1 and example.com.
 	_, err = newClient(t, "https://localhost:"+port, Options{Transport: transport}).ListAssignedAddOns(t.Context(), testNumber)
-	if got, want := Explain(err), "listing the assigned add-ons: TLS verification failed: certificate is not valid for the host"; got != want {
+	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake with localhost:"+port+": certificate for Acme Co issued by Acme Co is not for this host"; got != want {
 		t.Errorf("another host's certificate: %q, want %q", got, want)
 	}
 	transport.TLSClientConfig.Time = func() time.Time { return s.Certificate().NotAfter.Add(time.Second) }
 	_, err = newClient(t, s.URL, Options{Transport: transport}).ListAssignedAddOns(t.Context(), testNumber)
-	if got, want := Explain(err), "listing the assigned add-ons: TLS verification failed: certificate has expired or is not yet valid"; got != want {
+	if got, want := Explain(err), "listing the assigned add-ons: TLS handshake with 127.0.0.1:"+port+": certificate for Acme Co issued by Acme Co has expired or is not yet valid"; got != want {
 		t.Errorf("a certificate that has run out: %q, want %q", got, want)
 	}
 	if len(asked) > 0 {
@@ -331,4 +333,20 @@ func TestConnectionsFollowTheMaximum(t *testing.T) {
 			return open <= maximum
 		})
 	}
+}
+
+func TestTransportsOfSilentAccountsAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := NewTransport(1)
+		first := shared.of(testAccount, 1)
+		time.Sleep(forgetTransport - time.Second)
+		if shared.of(testAccount, 1) != first {
+			t.Error("an account in use lost its connections")
+		}
+		time.Sleep(forgetTransport)
+		shared.of(otherAccount, 1)
+		if got := len(shared.byAccount); got != 1 {
+			t.Errorf("%d transports are kept, want 1", got)
+		}
+	})
 }

@@ -8,11 +8,11 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,22 +23,13 @@ import (
 
 var cl client.Client
 
-func TestMain(m *testing.M) { testenv.Exit(run(m)) }
-
-func run(m *testing.M) (code int, err error) {
-	env, err := testenv.ControlPlane(context.Background())
-	if err != nil {
-		return 1, err
-	}
-	config, err := env.Start()
-	if err != nil {
-		return 1, fmt.Errorf("starting the control plane: %w", err)
-	}
-	defer func() { err = errors.Join(err, env.Stop()) }()
-	if cl, err = client.New(config, client.Options{FieldValidation: "Strict"}); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+func TestMain(m *testing.M) {
+	testenv.Exit(testenv.WithControlPlane(context.Background(), func(server *testenv.Server) (code int, err error) {
+		if cl, err = client.New(server.Config, client.Options{FieldValidation: "Strict"}); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	}))
 }
 
 const (
@@ -89,13 +80,27 @@ func TestRefused(t *testing.T) {
 		kind, spec string
 		says       []string // every one, in the text of the error
 	}{
-		"no number":                 {assignment, xes(1), []string{"spec.phoneNumberSID", "Required"}},
-		"no list":                   {assignment, pn, []string{"spec.addOnSIDs", "Required"}},
-		"number too short":          {assignment, "phoneNumberSID: PN12\n" + xes(1), []string{"spec.phoneNumberSID"}},
-		"number of another kind":    {assignment, "phoneNumberSID: XE" + hex + "\n" + xes(1), []string{"spec.phoneNumberSID", "^PN"}},
-		"add-on of another kind":    {assignment, pn + "\naddOnSIDs: [PN" + hex + "]", []string{"spec.addOnSIDs[0]", "^XE"}},
-		"the number itself":         {assignment, "phoneNumberSID: '+14155550100'\n" + xes(1), []string{"spec.phoneNumberSID"}},
-		"duplicate add-on":          {assignment, pn + "\naddOnSIDs: [XE" + hex + ", XE" + hex + "]", []string{"uplicate"}},
+		"no number":              {assignment, xes(1), []string{"spec.phoneNumberSID", "Required"}},
+		"no list":                {assignment, pn, []string{"spec.addOnSIDs", "Required"}},
+		"number too short":       {assignment, "phoneNumberSID: PN12\n" + xes(1), []string{"spec.phoneNumberSID", "must be the SID of a phone number: PN"}},
+		"number of another kind": {assignment, "phoneNumberSID: XE" + hex + "\n" + xes(1), []string{"spec.phoneNumberSID", "must be the SID of a phone number: PN"}},
+		"number in small letters": {
+			assignment, "phoneNumberSID: pn" + hex + "\n" + xes(1), []string{"spec.phoneNumberSID", "PN in capital letters"},
+		},
+		"number and a space": {assignment, "phoneNumberSID: 'PN" + hex + " '\n" + xes(1), []string{"spec.phoneNumberSID", "remove the space"}},
+		"the number itself":  {assignment, "phoneNumberSID: '+14155550100'\n" + xes(1), []string{"spec.phoneNumberSID", "this is a phone number; use its SID"}},
+		"add-on of another kind": {
+			assignment, pn + "\naddOnSIDs: [PN" + hex + "]", []string{"spec.addOnSIDs[0]", "must be the SID of an installed add-on: XE"},
+		},
+		"add-on of the catalog": {
+			assignment, pn + "\naddOnSIDs: [XB" + hex + "]", []string{"spec.addOnSIDs[0]", "Marketplace catalog", "use the XE SID"},
+		},
+		"add-on and a space": {assignment, pn + "\naddOnSIDs: [' XE" + hex + "']", []string{"spec.addOnSIDs[0]", "remove the space"}},
+		"duplicate add-on":   {assignment, pn + "\naddOnSIDs: [XE" + hex + ", XE" + hex + "]", []string{"spec.addOnSIDs", "names an add-on twice"}},
+		"duplicate in two spellings": {
+			assignment, pn + "\naddOnSIDs: [XE" + strings.ToLower(hex) + ", XE" + strings.ToUpper(hex) + "]",
+			[]string{"spec.addOnSIDs", "names an add-on twice (letter case makes no difference)"},
+		},
 		"51 add-ons":                {assignment, pn + "\n" + xes(51), []string{"spec.addOnSIDs", "50"}},
 		"unknown policy":            {assignment, pn + "\n" + xes(1) + "\nmanagementPolicy: Exact", []string{"spec.managementPolicy", "Authoritative", "Additive", "Observe"}},
 		"unknown deletion policy":   {assignment, pn + "\n" + xes(1) + "\ndeletionPolicy: Keep", []string{"spec.deletionPolicy", "Retain"}},
@@ -103,7 +108,9 @@ func TestRefused(t *testing.T) {
 		"suspend is no boolean":     {assignment, pn + "\n" + xes(1) + "\nsuspend: 'yes'", []string{"suspend"}},
 		"no account SID":            {account, secret, []string{"spec.accountSID", "Required"}},
 		"no Secret":                 {account, ac, []string{"spec.credentialsSecretRef", "Required"}},
-		"bad account SID":           {account, "accountSID: SK" + hex + "\n" + secret, []string{"spec.accountSID", "^AC"}},
+		"account of another kind":   {account, "accountSID: PN" + hex + "\n" + secret, []string{"spec.accountSID", "must be the SID of an account: AC"}},
+		"API key for an account":    {account, "accountSID: SK" + hex + "\n" + secret, []string{"spec.accountSID", "SID of an API key; use the SID of the account"}},
+		"account SID and a space":   {account, "accountSID: 'AC" + hex + " '\n" + secret, []string{"spec.accountSID", "remove the space"}},
 		"no URL":                    {account, ac + "\n" + secret + "\napiBaseURL: api.twilio.com", []string{"spec.apiBaseURL", "https://api.twilio.com"}},
 		"URL of another scheme":     {account, ac + "\n" + secret + "\napiBaseURL: ftp://api.twilio.com", []string{"spec.apiBaseURL", "http or https"}},
 		"URL with a user":           {account, ac + "\n" + secret + "\napiBaseURL: https://u:p@api.twilio.com", []string{"spec.apiBaseURL", "no user"}},
@@ -137,9 +144,22 @@ func TestRefused(t *testing.T) {
 						t.Errorf("the error does not say %q: %v", text, err)
 					}
 				}
+				if n := ruleMessages(err); n > 1 {
+					t.Errorf("the error gives %d messages for one mistake: %v", n, err)
+				}
 			})
 		}
 	}
+}
+
+// ruleMessages is how many rules about a SID or a list of them an error tells of.
+func ruleMessages(err error) (n int) {
+	for _, text := range []string{
+		"must be the SID of", "remove the space", "this is a phone number", "this is the SID of", "names an add-on twice",
+	} {
+		n += strings.Count(err.Error(), text)
+	}
+	return n
 }
 
 func TestAdmittedWithDefaults(t *testing.T) {
@@ -219,6 +239,74 @@ func TestImmutable(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The list belongs to whoever applies it. What Git lists is what the object lists, whoever
+// made or edited it before: under server-side apply, a list that is merged item by item
+// would keep the add-ons of every other manager.
+func TestListHasOneOwner(t *testing.T) {
+	list := func(digits string) []any {
+		sids := []any{}
+		for _, digit := range digits {
+			sids = append(sids, "XE"+strings.Repeat(string(digit), 32))
+		}
+		return sids
+	}
+	const git = "argocd-controller"
+	// send has a manager send the list, by server-side apply or by an update.
+	type send struct{ manager, list string }
+	for name, c := range map[string]struct {
+		before []send
+		git    string
+	}{
+		"taken out after kubectl create":     {before: []send{{"kubectl-create", "12"}}, git: "1"},
+		"taken out after client-side apply":  {before: []send{{"kubectl-client-side-apply", "12"}, {git, "12"}}, git: "1"},
+		"taken out after another apply":      {before: []send{{"kubectl/apply", "12"}, {git, "12"}}, git: "2"},
+		"all taken out":                      {before: []send{{"kubectl/apply", "12"}, {git, "12"}}, git: ""},
+		"added by kubectl edit":              {before: []send{{git, "1"}, {"kubectl-edit", "13"}}, git: "1"},
+		"taken out by kubectl edit":          {before: []send{{git, "12"}, {"kubectl-edit", "2"}}, git: "12"},
+		"swapped after somebody else's edit": {before: []send{{git, "12"}, {"kubectl-edit", "123"}}, git: "14"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := object(t, assignment, "shared", "phoneNumberSID: PN"+hex+"\naddOnSIDs: []")
+			t.Cleanup(func() { remove(t, o) })
+			for _, s := range append(c.before, send{git, c.git}) {
+				if err := sendList(t, o, s.manager, list(s.list)); err != nil {
+					t.Fatalf("%s sends %q: %v", s.manager, s.list, err)
+				}
+			}
+			if err := cl.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := unstructured.NestedSlice(o.Object, "spec", "addOnSIDs")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(list(c.git), got); diff != "" {
+				t.Errorf("spec.addOnSIDs (-Git +object):\n%s", diff)
+			}
+		})
+	}
+}
+
+// sendList writes the list as a manager does: by server-side apply, as Argo CD and kubectl
+// apply --server-side do, or by an update, as the other commands of kubectl do in the end.
+func sendList(t *testing.T, o *unstructured.Unstructured, manager string, list []any) error {
+	t.Helper()
+	if manager == "argocd-controller" || manager == "kubectl/apply" {
+		applied := object(t, assignment, o.GetName(), "phoneNumberSID: PN"+hex)
+		applied.Object["spec"].(map[string]any)["addOnSIDs"] = list
+		return cl.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(manager), client.ForceOwnership)
+	}
+	current := o.DeepCopy()
+	err := cl.Get(t.Context(), client.ObjectKeyFromObject(o), current)
+	current.Object["spec"].(map[string]any)["addOnSIDs"] = list
+	if apierrors.IsNotFound(err) {
+		return cl.Create(t.Context(), current, client.FieldOwner(manager))
+	} else if err != nil {
+		return err
+	}
+	return cl.Update(t.Context(), current, client.FieldOwner(manager))
 }
 
 // The printed columns are what the documentation promises.

@@ -330,6 +330,13 @@ func testHandover(t *testing.T) {
 	if diff := cmp.Diff(want, w.changes()); diff != "" {
 		t.Errorf("the operator's changes (-want +got):\n%s", diff)
 	}
+
+	// In its turn, the successor leaves nothing: what it took over is its own.
+	successor.managed = []int{1, 2}
+	w.since = w.journal()
+	w.delete(elsewhere)
+	w.gone(successor.assignment, elsewhere)
+	w.cleaned(false, successor)
 }
 
 // An object that was never allowed to do anything has nothing to clean, and goes at once.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -144,13 +146,15 @@ func TestOperatorFirstAndNeverAgain(t *testing.T) {
 	w.delete(w.twilioAccount())
 	w.delete(w.namespace(w.name))
 	w.namespaceIsHeld()
-	script := strings.ReplaceAll(documented(t, "### Objects that stay after the operator was removed"), "twacct default", "twacct "+w.name)
+	w.delete(w.secret())
+	script := strings.NewReplacer("twacct default", "twacct "+w.name, "secret twilio-credentials", "secret "+w.name).
+		Replace(documented(t, "### Objects that stay after the operator was removed"))
 	out, err := shell(t, script)
 	if err != nil {
 		t.Fatalf("what is documented fails: %v\n%s\n%s", err, script, out)
 	}
 	w.numbersGone(true, numbers...)
-	w.gone(w.twilioAccount())
+	w.gone(w.twilioAccount(), w.secret())
 	w.cleaned(true, numbers...)
 }
 
@@ -168,7 +172,9 @@ func TestOperatorNamespaceFirst(t *testing.T) {
 		t.Cleanup(func() { _ = manager.Kill() })
 		numbers = inner.lines()
 		w.since = inner.since
+		released := inner.watchSecret()
 		inner.delete(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testenv.Namespace}})
+		inner.must(<-released)
 		inner.gone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testenv.Namespace}})
 		inner.wait("a manager without its lease ends", func() error {
 			select {
@@ -197,6 +203,37 @@ func TestOperatorNamespaceFirst(t *testing.T) {
 	w.cleaned(false, numbers...)
 	w.delete(w.twilioAccount())
 	w.gone(w.twilioAccount())
+}
+
+// watchSecret reports once the Secret of the world is gone. It is an error if the operator
+// held it when it was deleted: in a cluster, the operator's pod and its rights may be gone
+// at that moment, and the namespace would stay for ever.
+func (w *world) watchSecret() <-chan error {
+	w.Helper()
+	cl, err := client.NewWithWatch(env.Config, client.Options{Scheme: env.Client.Scheme()})
+	w.must(err)
+	events, err := cl.Watch(w.Context(), &corev1.SecretList{}, client.InNamespace(testenv.Namespace), client.MatchingFields{metav1.ObjectNameField: w.name})
+	w.must(err)
+	done := make(chan error, 1)
+	go func() {
+		defer events.Stop()
+		for event := range events.ResultChan() {
+			secret, ok := event.Object.(*corev1.Secret)
+			switch {
+			case !ok:
+				done <- fmt.Errorf("the watch ended with %+v", event.Object)
+				return
+			case !secret.DeletionTimestamp.IsZero() && slices.Contains(secret.Finalizers, v1alpha1.FinalizerInUse):
+				done <- errors.New("the Secret was held when it was deleted")
+				return
+			case event.Type == watch.Deleted:
+				done <- nil
+				return
+			}
+		}
+		done <- errors.New("the watch ended")
+	}()
+	return done
 }
 
 // "make undeploy" and "make uninstall" delete nothing while there are objects, say what to
@@ -248,10 +285,11 @@ func TestUndeploy(t *testing.T) {
 	w.gone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testenv.Namespace}})
 	w.cleaned(true, numbers...)
 
-	// The operator is installed again, and finishes what was forced.
+	// The operator is installed again, and finishes what was forced, once that is approved.
 	w.must(env.Install(t.Context()))
 	w.must(env.Client.Create(t.Context(), w.secret()))
 	startManager(t)
+	w.approve(2)
 	w.putKindsBack()
 	w.cleaned(false, numbers...)
 }

@@ -11,7 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-const group = "addons.twilio-operator.dev"
+const (
+	group = "addons.twilio-operator.dev"
+	crds  = "apiextensions.k8s.io"
+)
 
 type resource = authorizationv1.ResourceAttributes
 
@@ -38,7 +41,11 @@ func TestOperatorRights(t *testing.T) {
 	}{
 		{"it reads the credentials", resource{Verb: "get", Resource: "secrets", Namespace: operatorNamespace, Name: "twilio-credentials"}, true},
 		{"it sees them change", resource{Verb: "watch", Resource: "secrets", Namespace: operatorNamespace}, true},
-		{"it never writes a Secret", resource{Verb: "patch", Resource: "secrets", Namespace: operatorNamespace}, false},
+		{"it holds a Secret while it is needed", resource{Verb: "patch", Resource: "secrets", Namespace: operatorNamespace}, true},
+		{"it writes no Secret anew", resource{Verb: "create", Resource: "secrets", Namespace: operatorNamespace}, false},
+		{"it replaces no Secret", resource{Verb: "update", Resource: "secrets", Namespace: operatorNamespace}, false},
+		{"it deletes no Secret", resource{Verb: "delete", Resource: "secrets", Namespace: operatorNamespace}, false},
+		{"it holds no tenant's Secret", resource{Verb: "patch", Resource: "secrets", Namespace: "default"}, false},
 		{"it reads no tenant's Secret", resource{Verb: "get", Resource: "secrets", Namespace: "default"}, false},
 		{"it lists no Secrets of the cluster", resource{Verb: "list", Resource: "secrets"}, false},
 		{"it sees the labels of namespaces", resource{Verb: "watch", Resource: "namespaces"}, true},
@@ -47,6 +54,10 @@ func TestOperatorRights(t *testing.T) {
 		{"it reports", resource{Verb: "patch", Group: group, Resource: "phonenumberaddonassignments", Subresource: "status", Namespace: "default"}, true},
 		{"it deletes nobody's object", resource{Verb: "delete", Group: group, Resource: "phonenumberaddonassignments", Namespace: "default"}, false},
 		{"it creates no object", resource{Verb: "create", Group: group, Resource: "phonenumberaddonassignments", Namespace: "default"}, false},
+		{"it sees whether its kinds are being deleted", resource{Verb: "get", Group: crds, Resource: "customresourcedefinitions", Name: "phonenumberaddonassignments." + group}, true},
+		{"both of them", resource{Verb: "get", Group: crds, Resource: "customresourcedefinitions", Name: "twilioaccounts." + group}, true},
+		{"it sees no other kind", resource{Verb: "get", Group: crds, Resource: "customresourcedefinitions", Name: "certificates.cert-manager.io"}, false},
+		{"it changes no kind", resource{Verb: "patch", Group: crds, Resource: "customresourcedefinitions", Name: "twilioaccounts." + group}, false},
 		{"it deletes no account", resource{Verb: "delete", Group: group, Resource: "twilioaccounts"}, false},
 		{"it tells of what it did", resource{Verb: "create", Group: "events.k8s.io", Resource: "events", Namespace: "default"}, true},
 		{"it takes a lease", resource{Verb: "create", Group: "coordination.k8s.io", Resource: "leases", Namespace: operatorNamespace}, true},

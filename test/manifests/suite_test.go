@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -41,33 +42,28 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	testenv.Exit(runSuite(m))
+	testenv.Exit(testenv.WithControlPlane(context.Background(), func(server *testenv.Server) (int, error) {
+		if err := setUp(context.Background(), server.Config); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	}, withoutCRDs))
 }
 
-func runSuite(m *testing.M) (code int, err error) {
-	env, err := testenv.ControlPlane(context.Background())
-	if err != nil {
-		return 1, err
-	}
-	env.CRDDirectoryPaths = nil // they are installed as everything else is
-	config, err := env.Start()
-	if err != nil {
-		return 1, fmt.Errorf("starting the control plane: %w", err)
-	}
-	defer func() { err = errors.Join(err, env.Stop()) }()
+// withoutCRDs leaves the kinds to config/default, which installs them with everything else.
+func withoutCRDs(server *testenv.Server) { server.CRDDirectoryPaths = nil }
+
+func setUp(ctx context.Context, config *rest.Config) (err error) {
 	config.WarningHandlerWithContext = &warnings
 	cluster, err = client.New(config, client.Options{Scheme: clientgoscheme.Scheme, FieldOwner: "manifests-test", FieldValidation: "Strict"})
 	if err != nil {
-		return 1, err
+		return err
 	}
-	objects, err := render(context.Background(), filepath.Join(root, "config", "default"))
+	objects, err := render(ctx, filepath.Join(root, "config", "default"))
 	if err != nil {
-		return 1, err
+		return err
 	}
-	if err := install(context.Background(), config.Host, objects); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	return install(ctx, config.Host, objects)
 }
 
 // install applies everything, and waits for the kinds to be served before it returns.

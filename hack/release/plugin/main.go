@@ -123,7 +123,7 @@ func build(ctx context.Context, o *options, platform string) (archive, error) {
 	return a, os.WriteFile(filepath.Join(o.output, a.name), content, 0o644)
 }
 
-// compile builds the program with the flags of hack/gobuild.sh, whose cache it shares.
+// compile builds the program with the flags of hack/dev, whose cache it shares.
 func compile(ctx context.Context, o *options, a *archive) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "plugin-")
 	if err != nil {
