@@ -13,6 +13,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # The image to build or to install, as in IMG=registry.example.com/twilio-addon-operator:v0.1.0.
 IMG ?=
 PLATFORMS ?= linux/amd64,linux/arm64
+PLUGIN_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64
 CONTAINER_TOOL ?= docker
 KUBECTL ?= kubectl
 
@@ -83,10 +84,23 @@ TEST_TIMEOUT ?= 20m
 .PHONY: test
 test: $(BIN)/kustomize | $(DEV) ## Run all tests, under the race detector (TESTS=./… for some packages).
 	@$(DEV) test "$(TESTS)" -timeout $(TEST_TIMEOUT)
+	@$(if $(filter ./...,$(TESTS)),$(MAKE) --no-print-directory test-modules)
+
+.PHONY: test-modules
+test-modules: test-alerts test-argocd test-image test-chart ## Run the tests of the nested modules: alerts, Argo CD, image, chart.
 
 .PHONY: test-unit
 test-unit: | $(DEV) ## Run the tests that need no control plane, without the race detector (TESTS=./… for some packages).
 	@$(DEV) test-unit "$(TESTS)" -timeout $(TEST_TIMEOUT)
+
+# Modules of their own. Go does not see that files outside them changed, so nothing is cached.
+.PHONY: test-alerts
+test-alerts: ## Test the alerts and the dashboard with Prometheus' own rule engine.
+	$(GO) test -C test/alerts -count=1 ./...
+
+.PHONY: test-argocd
+test-argocd: ## Test the health checks and actions for Argo CD with its Lua engine.
+	$(GO) test -C test/argocd -count=1 ./...
 
 # The flags are those of hack/dev, whose build cache serves the type checker.
 .PHONY: lint
@@ -127,9 +141,14 @@ govulncheck: $(BIN)/govulncheck ## Look for known vulnerabilities (queries vuln.
 ##@ Build
 
 .PHONY: build
-build: | $(DEV) ## Build bin/manager and bin/twiliosim.
+build: | $(DEV) ## Build bin/manager, bin/twiliosim and the kubectl plugin bin/kubectl-twilio_addons.
 	@$(DEV) build -name "compiling the manager" -ldflags "$(LDFLAGS)" -o $(BIN)/manager ./cmd/manager
 	@$(DEV) build -name "compiling the Twilio simulator" -ldflags "$(LDFLAGS)" -o $(BIN)/twiliosim ./cmd/twiliosim
+	@$(DEV) build -name "compiling the kubectl plugin" -ldflags "$(LDFLAGS)" -o $(BIN)/kubectl-twilio_addons ./cmd/kubectl-twilio_addons
+
+.PHONY: cli-archives
+cli-archives: ## Write the kubectl plugin for PLUGIN_PLATFORMS to dist/, with checksums and a krew manifest.
+	@$(GO) run ./hack/release/plugin --version "$(VERSION)" --output $(DIST) --platforms "$(PLUGIN_PLATFORMS)"
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG (default twilio-addon-operator:latest, which stays on this machine).
@@ -152,6 +171,45 @@ require-img:
 		echo "IMG is not set. Name an image that your cluster can pull, for example:" >&2; \
 		echo "  make $(or $(MAKECMDGOALS),deploy) IMG=registry.example.com/twilio-addon-operator:v0.1.0" >&2; \
 		exit 1; }
+
+# --- Delivery: the image without a container engine, the chart, the bill of materials ---
+
+.PHONY: image
+image: | $(DEV) ## Write the image for PLATFORMS to dist/image.tar, without a container engine (IMG=… as its name).
+	@hack/image/build.sh $(abspath $(BIN)) $(or $(IMG),twilio-addon-operator:$(VERSION)) $(VERSION) $(PLATFORMS) "$(LDFLAGS)"
+
+.PHONY: image-push
+image-push: require-img image $(BIN)/kustomize ## Push dist/image.tar as IMG, and pin it by digest in dist/install.yaml.
+	@hack/image/push.sh $(abspath $(BIN)) $(IMG)
+
+.PHONY: test-image
+test-image: ## Test the image builder.
+	$(GO) test -C hack/image -count=1 ./...
+
+.PHONY: chart-files
+chart-files: ## Copy into the Helm chart what it shares with config/.
+	@hack/chart.sh
+
+.PHONY: chart
+chart: chart-files | $(DEV) ## Package the Helm chart into dist/ (IMG=… as its image).
+	@$(DEV) build -name "compiling the chart packager" -module charts/test -o $(BIN)/package-chart ./package
+	@$(BIN)/package-chart --version=$(VERSION) --output=$(DIST) \
+		--image=$(if $(filter command environment,$(firstword $(origin IMG))),$(IMG))
+
+.PHONY: test-chart
+test-chart: | $(DEV) ## Test the Helm chart with Helm and a real API server.
+	@assets=$$($(CONTROL_PLANE)) && KUBEBUILDER_ASSETS="$$assets" $(GO) test -C charts/test -count=1 ./...
+
+.PHONY: sbom
+sbom: image $(BIN)/cyclonedx-gomod ## Write the bill of materials of each manager in the image to dist/.
+	@hack/image/sbom.sh $(abspath $(BIN)) $(PLATFORMS) $(VERSION)
+
+cyclonedx_gomod = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
+$(BIN)/cyclonedx-gomod: $(wildcard hack/tools/sbom/*) | $(DEV)
+	@$(DEV) build -name "compiling cyclonedx-gomod" -module hack/tools/sbom -o $@ $(cyclonedx_gomod) && touch $@
+
+# --- End of delivery ---
 
 ##@ Deployment (to the current kube context)
 

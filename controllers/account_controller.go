@@ -139,8 +139,7 @@ func (r *accountReconciler) stand(ctx context.Context, account *v1alpha1.TwilioA
 }
 
 func (r *accountReconciler) forget(account string) {
-	r.connections.forget(account)
-	r.metrics.forgetAccount(account)
+	r.metrics.forgetAccount(account, r.connections.forget(account))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.counted, account)
@@ -294,7 +293,7 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 	base := account.DeepCopy()
 	before := readyReason(account)
 	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
-	r.metrics.accountIs(account.Name, o.reason, accepted)
+	r.metrics.accountIs(account.Name, o.reason, accepted || isReady(o.reason))
 	r.metrics.removalsHeld(account.Name, decision.State.Held)
 	r.setStatus(account, conn, o, decision)
 	if !apiequality.Semantic.DeepEqual(base.Status, account.Status) {

@@ -128,14 +128,14 @@ func (b *brake) complete(accounts []v1alpha1.TwilioAccount) bool {
 // request asks for the object's number to lose add-ons. nil: it may, until the grant ends.
 // Otherwise it is the outcome of a removal that waits or is held.
 func (b *brake) request(ctx context.Context, s *scope) error {
-	r := b.of(s.account.Spec.AccountSID)
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	a := s.object
 	deleting, err := b.crdDeleting(ctx, !a.DeletionTimestamp.IsZero())
 	if err != nil {
 		return err
 	}
+	r := b.of(s.account.Spec.AccountSID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !deleting && r.grants(a.Spec.PhoneNumberSID) {
 		return nil
 	}
@@ -205,6 +205,10 @@ func (b *brake) withdrawAll(key types.NamespacedName) {
 // evaluate decides about all demands of the account, persists the decision, and makes due
 // the objects that it concerns. The account at hand is brought up to date.
 func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (budget.Decision, error) {
+	deleting, err := b.crdDeleting(ctx, true)
+	if err != nil {
+		return budget.Decision{}, err
+	}
 	r := b.of(account.Spec.AccountSID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -212,10 +216,6 @@ func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (
 		return budget.Decision{}, nil
 	}
 	before := r.decision
-	deleting, err := b.crdDeleting(ctx, true)
-	if err != nil {
-		return budget.Decision{}, err
-	}
 	if err := b.decide(ctx, r, account, deleting); err != nil {
 		return budget.Decision{}, err
 	}

@@ -32,8 +32,8 @@ func (r *assignmentReconciler) claim(ctx context.Context, s *scope, res *result)
 	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		return nil
 	}
-	if a.Status.Claim != v1alpha1.ClaimHeld && !r.fleet.Reserve(a) {
-		return stale()
+	if err := r.reserve(ctx, s); err != nil {
+		return err
 	}
 	res.claimed = true
 	pending := res.ledger.Begin(res.plan.With(plan.Assign))
@@ -54,6 +54,27 @@ func (r *assignmentReconciler) claim(ctx context.Context, s *scope, res *result)
 	}
 	if contested {
 		return r.confirmClaim(ctx, s)
+	}
+	return nil
+}
+
+// reserve keeps the other objects of the number from claiming it in this process. Another
+// one may have claimed it since the reconcile began, and its reservation be over.
+func (r *assignmentReconciler) reserve(ctx context.Context, s *scope) error {
+	a := s.object
+	if a.Status.Claim == v1alpha1.ClaimHeld {
+		return nil
+	}
+	if !r.fleet.Reserve(a) {
+		return stale()
+	}
+	var err error
+	if s.claims, err = r.claimsOf(ctx, a); err != nil {
+		return err
+	}
+	if ownership.HeldByAnother(s.claims, s.key()) != nil {
+		r.fleet.DropReservation(a)
+		return stale()
 	}
 	return nil
 }
@@ -102,7 +123,7 @@ func onlyRetriesRejected(p plan.Plan) bool {
 
 // confirmClaim reads the other objects of the number from the API server after the claim
 // was persisted. Of two processes that claim the number for two objects at the same time,
-// at least one sees the claim of the other.
+// at least one sees the claim of the other, and gives way: the other may have acted.
 func (r *assignmentReconciler) confirmClaim(ctx context.Context, s *scope) error {
 	claims := slices.Clone(s.claims)
 	for i := range claims {
@@ -116,11 +137,15 @@ func (r *assignmentReconciler) confirmClaim(ctx context.Context, s *scope) error
 		}
 		claims[i] = current
 	}
+	other := ownership.HeldByAnother(claims, s.key())
 	if standing := ownership.StandingOf(claims, s.key()); standing.Role != ownership.Acts {
-		r.fleet.DropReservation(s.object)
-		return conflict(s.object, standing.Other)
+		other = standing.Other
 	}
-	return nil
+	if other == nil {
+		return nil
+	}
+	r.fleet.DropReservation(s.object)
+	return conflict(s.object, other)
 }
 
 // current is a claim as the API server has it now. That of an object that is gone holds

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -167,21 +168,24 @@ func (c *connections) build(ctx context.Context, account *v1alpha1.TwilioAccount
 	}, nil
 }
 
-// forget drops the connection of a TwilioAccount that is gone.
-func (c *connections) forget(account string) {
+// forget drops the connection of a TwilioAccount that is gone, and returns its account SID
+// if it is known.
+func (c *connections) forget(account string) (accountSID string) {
 	c.mu.Lock()
 	s := c.byAccount[account]
 	delete(c.byAccount, account)
 	c.mu.Unlock()
 	if s == nil {
-		return
+		return ""
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != nil {
 		s.conn.limiter.RemoveMaxConcurrency(account)
 		c.limiters.Forget(s.conn.accountSID)
+		return s.conn.accountSID
 	}
+	return ""
 }
 
 // refuse notes that Twilio refused the credential, so that nobody tries it again before
@@ -210,6 +214,9 @@ func versionOf(secret metav1.Object) string {
 	return string(secret.GetUID()) + "/" + secret.GetResourceVersion()
 }
 
+// tellQueuedAfter is how long an object waits for a permit before its status says so.
+const tellQueuedAfter = 10 * time.Second
+
 // acquire asks for a permit among the account's calls. Without one the reconcile ends; the
 // limiter wakes the object when a permit is held ready for it.
 func (r *assignmentReconciler) acquire(s *scope, conn *connection) error {
@@ -221,13 +228,20 @@ func (r *assignmentReconciler) acquire(s *scope, conn *connection) error {
 	key := s.key()
 	ok, pause := s.attempt.Acquire(conn.limiter, priority, func() { r.queue.add(urgent, 0, key) })
 	if ok {
+		r.fleet.Admitted(key)
 		return nil
 	}
 	if pause.Reason != twilio.Busy {
 		r.enqueueAccount(s.account.Name) // the account tells of it first
 	}
 	o := queuedByLimiter(s.account.Name, pause.Reason)
-	o.skipStatus = o.skipStatus || isSynced(a)
+	switch queued := r.fleet.Queued(key); {
+	case isSynced(a):
+		o.skipStatus = true
+	case pause.Reason == twilio.Busy && queued < tellQueuedAfter:
+		// Most wait for less: their first status is that of the outcome.
+		o.skipStatus, o.kind, o.after, o.benign = true, kindRetry, tellQueuedAfter-queued, true
+	}
 	return o
 }
 

@@ -86,7 +86,9 @@ func (r *assignmentReconciler) dispose(ctx context.Context, s *scope) (plan.Plan
 		}
 		if r.fleet.Doubts.Note(s.key(), doubtHandover) < handoverTimeout {
 			r.queue.add(normal, 0, other.claim.Key)
-			return nil, awaitsTakeover(other.claim)
+			o := awaitsTakeover(other.claim)
+			o.yields = s.denied != nil // the other one acts only then
+			return nil, o
 		}
 		left = append(left, other.step)
 	}

@@ -21,7 +21,7 @@ const (
 	textRateLimited = "Twilio answered 429 (too many requests) for this account. Retrying more slowly."
 	textUnavailable = "Twilio is unreachable or failing. Retrying with increasing delay (at most 15 minutes)."
 	textInterrupted = "Interrupted by an API error; retrying."
-	textQueued      = "Queued: the account's calls to Twilio are all in use. The number is read as soon as one is free."
+	textQueued      = "Queued: all of the account's concurrent calls to Twilio are in use. This object is next as soon as one is free."
 
 	textNumberInDoubt   = "Twilio answered that the number does not exist. Asking again before believing it."
 	textListedThough404 = "Twilio reported the add-on as not found but still lists it; retrying the removal."
@@ -126,7 +126,6 @@ func queuedByLimiter(account string, reason twilio.Reason) *outcome {
 		o.reason = v1alpha1.ReasonTwilioUnavailable
 		o.message = fmt.Sprintf("Calls for TwilioAccount %s are paused, because Twilio is unreachable or failing. They resume by themselves; the account's status has the details.", account)
 	case twilio.Busy:
-		o.skipStatus = true
 	}
 	return o
 }

@@ -95,10 +95,13 @@ func (m *Metrics) accountIs(account, reason string, isReady bool) {
 	m.ready.WithLabelValues(account, reason).Set(value)
 }
 
-// forgetAccount drops the series of a TwilioAccount that is gone.
-func (m *Metrics) forgetAccount(account string) {
+// forgetAccount drops the series of a TwilioAccount that is gone, and those of its account
+// SID.
+func (m *Metrics) forgetAccount(account, accountSID string) {
 	m.ready.DeletePartialMatch(prometheus.Labels{"account": account})
 	m.held.DeleteLabelValues(account)
+	m.assigned.DeletePartialMatch(prometheus.Labels{"account": accountSID})
+	m.unassigned.DeletePartialMatch(prometheus.Labels{"account": accountSID})
 }
 
 // removalsHeld sets how many numbers of a TwilioAccount are held.

@@ -23,7 +23,7 @@ func TestMetricsForgetAnAccountThatIsGone(t *testing.T) {
 		m.accountIs(account, v1alpha1.ReasonCredentialsAccepted, true)
 		m.removalsHeld(account, 3)
 	}
-	m.forgetAccount("gone")
+	m.forgetAccount("gone", "")
 
 	got := map[string]float64{}
 	families, err := registry.Gather()

@@ -30,6 +30,9 @@ const (
 	// tolerated is how many failures in a row a synced object is through before status
 	// tells: about four seconds.
 	tolerated = 3
+	// slow is after how many failures in a row retries are a minute or more apart, so that
+	// status may tell the latest error.
+	slow = 7
 	// maxNote is the longest note of an event, in bytes.
 	maxNote = 1024
 )
@@ -59,6 +62,7 @@ func (r *assignmentReconciler) report(ctx context.Context, s *scope, res result,
 	if o.skipStatus || r.tolerates(s, res, o) {
 		return r.requeue(s, o), nil
 	}
+	o.current = r.fleet.Backoff.Failures(s.key()) >= slow
 	before := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady).DeepCopy()
 	if err := r.writeStatus(ctx, a, res, statusFor(a, res, o, time.Now())); apierrors.IsConflict(err) {
 		o = stale()
@@ -164,6 +168,7 @@ func (r *assignmentReconciler) recordTransition(ctx context.Context, a *assignme
 	wasTrouble := before != nil && (isStalled(before.Reason) || isTransient(before.Reason))
 	id := twilio.RequestID(cause)
 	switch {
+	case o.reason == v1alpha1.ReasonRemovalsHeld: // the account tells, once for all of them
 	case isStalled(o.reason) || isTransient(o.reason):
 		logf.FromContext(ctx).Info("Reconciling fails", "reason", o.reason, "message", o.message, "requestID", id, "error", fmt.Sprint(cause))
 		note := o.message

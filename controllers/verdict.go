@@ -46,6 +46,8 @@ type outcome struct {
 	numberGone bool
 	// benign: no failure; the next reconcile has what this one lacked.
 	benign bool
+	// current: the message of a transient trouble may replace the one already given.
+	current bool
 }
 
 func (o *outcome) Error() string { return o.reason + ": " + o.message }
@@ -161,6 +163,10 @@ func statusFor(a *assignment, res result, o *outcome, now time.Time) v1alpha1.Ph
 	}
 	setClaim(&next, res, o)
 	next.Synced = assignedOf(a.Spec.AddOnSIDs, next.AddOns)
+	if o.reason == v1alpha1.ReasonPhoneNumberNotFound {
+		next.Synced = assignedOf(a.Spec.AddOnSIDs, nil)
+	}
+	next.Pending = pendingOf(o.reason, tallyOf(next.AddOns))
 	setConditions(a, &next, res, o, now)
 	next.ObservedGeneration = a.Generation
 	return next
@@ -183,7 +189,11 @@ func setClaim(next *v1alpha1.PhoneNumberAddOnAssignmentStatus, res result, o *ou
 func setConditions(a *assignment, next *v1alpha1.PhoneNumberAddOnAssignmentStatus, res result, o *outcome, now time.Time) {
 	message := stickyMessage(next.Conditions, a.Generation, o)
 	c := conditions{list: &next.Conditions, generation: a.Generation, now: metav1.NewTime(now)}
-	c.set(v1alpha1.ConditionReady, statusOf(isReady(o.reason)), o.reason, message)
+	ready := statusOf(isReady(o.reason))
+	if o.reason == v1alpha1.ReasonSuspended && next.AccountSID == "" {
+		ready = metav1.ConditionUnknown // the number was never read
+	}
+	c.set(v1alpha1.ConditionReady, ready, o.reason, message)
 	c.keep(v1alpha1.ConditionReconciling, !isReady(o.reason) && !isStalled(o.reason), o.reason, message)
 	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
 	switch {
@@ -197,10 +207,10 @@ func setConditions(a *assignment, next *v1alpha1.PhoneNumberAddOnAssignmentStatu
 }
 
 // stickyMessage is the outcome's message, or the one already given for the same transient
-// trouble: that the last error differs from one retry to the next is no news.
+// trouble: that the last error differs from one quick retry to the next is no news.
 func stickyMessage(given []metav1.Condition, generation int64, o *outcome) string {
 	previous := meta.FindStatusCondition(given, v1alpha1.ConditionReady)
-	if isTransient(o.reason) && previous != nil && previous.Reason == o.reason && previous.ObservedGeneration == generation {
+	if isTransient(o.reason) && !o.current && previous != nil && previous.Reason == o.reason && previous.ObservedGeneration == generation {
 		return previous.Message
 	}
 	return o.message
@@ -263,6 +273,17 @@ func tallyOf(addOns []v1alpha1.AddOnStatus) (n tally) {
 		}
 	}
 	return n
+}
+
+// pendingOf is what would change in Twilio but does not, as "+1 -2"; "" where nothing is
+// kept from changing.
+func pendingOf(reason string, n tally) string {
+	toAssign, toRemove := n.missing, n.unassigning+n.unmanaged
+	kept := reason == v1alpha1.ReasonObserved || reason == v1alpha1.ReasonRemovalsHeld
+	if !kept || toAssign+toRemove == 0 {
+		return ""
+	}
+	return fmt.Sprintf("+%d -%d", toAssign, toRemove)
 }
 
 // assignedOf is how many of the desired add-ons are assigned, as "2/3".

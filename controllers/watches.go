@@ -84,12 +84,20 @@ func (r *assignmentReconciler) wakeContenders(before, after *assignment) {
 	all := claimOf(before) != claimOf(after)
 	recordChanged := len(before.Status.AddOns) != len(after.Status.AddOns) || before.Generation != after.Generation ||
 		before.Status.ObservedGeneration != after.Status.ObservedGeneration || claimOf(after).finalizer != claimOf(before).finalizer
+	// Of many, each looks at all the others: they are woken in portions, behind edits.
+	wake := func(key types.NamespacedName) { r.queue.add(normal, 0, key) }
+	if len(contenders) > fewContenders {
+		wake = func(key types.NamespacedName) { r.fleet.ScheduleNow(key) }
+	}
 	for _, other := range contenders {
 		if other.UID != after.UID && (all || (recordChanged && !other.DeletionTimestamp.IsZero())) {
-			r.queue.add(normal, 0, client.ObjectKeyFromObject(other))
+			wake(client.ObjectKeyFromObject(other))
 		}
 	}
 }
+
+// fewContenders is how many objects of one number are woken at the priority of an edit.
+const fewContenders = 10
 
 // claimState is what of an object decides about its claim.
 type claimState struct {

@@ -13,20 +13,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bin=$1
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -Rp Makefile go.mod go.sum api config controllers hack internal "$copy/"
+cp -Rp Makefile go.mod go.sum api charts config controllers hack internal "$copy/"
 
 # A generator overwrites its files, so only a file that was missing shows that it is still
 # written.
 find "$copy/api" -name 'zz_generated.*' -delete
 rm -rf "$copy/config/crd/bases" "$copy/config/rbac/role.yaml"
 
-make --silent -C "$copy" BIN="$bin" generate manifests
+make --silent -C "$copy" BIN="$bin" generate manifests chart-files
 status=0
-for folder in api config; do
+for folder in api config charts; do
 	diff -ruN "$folder" "$copy/$folder" || status=1
 done
 if [ "$status" -ne 0 ]; then
-	echo "check-generate: generated files are out of date; run: make generate manifests" >&2
+	echo "check-generate: generated files are out of date; run: make generate manifests chart-files" >&2
 	exit 1
 fi
 make --silent -C "$copy" BIN="$bin" IMG=registry.example.com/twilio-addon-operator:check build-installer >/dev/null

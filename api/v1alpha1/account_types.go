@@ -28,12 +28,12 @@ type SecretReference struct {
 	Name string `json:"name"`
 }
 
-// NamespacesFrom says how namespaces are chosen.
+// NamespacesFrom selects namespaces.
 //
 // +kubebuilder:validation:Enum=None;All;Selector
 type NamespacesFrom string
 
-// The ways to choose namespaces.
+// The ways to select namespaces.
 const (
 	// NamespacesFromNone: no namespace.
 	NamespacesFromNone NamespacesFrom = "None"
@@ -43,28 +43,28 @@ const (
 	NamespacesFromSelector NamespacesFrom = "Selector"
 )
 
-// AllowedNamespaces says in which namespaces assignments may refer to the account.
+// AllowedNamespaces selects the namespaces whose assignments may use the account.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.selector) == (has(self.from) && self.from == 'Selector')",message="selector is needed with from: Selector, and only then"
 type AllowedNamespaces struct {
-	// from is None (default: nobody may use the account), All, or Selector.
+	// from is None (default: no namespace may use the account), All, or Selector.
 	// +optional
 	// +kubebuilder:default=None
 	From NamespacesFrom `json:"from,omitempty"`
 
-	// selector chooses namespaces by label; used with from: Selector. An empty
-	// selector ({}) matches every namespace.
+	// selector selects namespaces by label. It is required with from: Selector, and only
+	// then. An empty selector ({}) matches every namespace.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
 // RemovalException raises the limit of the removal budget for a planned change.
 type RemovalException struct {
-	// until is when the exception ends: a time such as 2026-11-26T00:00:00Z.
+	// until is the time at which the exception ends, for example 2026-11-26T00:00:00Z.
 	// +required
 	Until metav1.Time `json:"until"`
 
-	// maxNumbers is the limit until then, a count: 1 to 100000. It has no effect where the
+	// maxNumbers is the limit until then: a count from 1 to 100000. It has no effect if the
 	// budget itself allows more.
 	// +required
 	// +kubebuilder:validation:Minimum=1
@@ -78,9 +78,9 @@ type RemovalException struct {
 	Reason string `json:"reason"`
 }
 
-// RemovalBudget limits how many distinct phone numbers may lose add-ons in a window. It
-// is a brake against wide mistakes: what exceeds it is held as a whole, until somebody
-// approves it or takes it back. Assigning add-ons is never held.
+// RemovalBudget limits how many distinct phone numbers may lose add-ons in a window, to
+// stop mistakes that affect many numbers. Removals that exceed it are held as a whole
+// until somebody approves them or takes them back. Assigning add-ons is never held.
 type RemovalBudget struct {
 	// maxNumbers is how many distinct numbers may lose at least one add-on in a window: a
 	// percentage such as 25% (default) of the numbers that the account's objects hold, or a
@@ -92,8 +92,8 @@ type RemovalBudget struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? (int(self) >= 0 && int(self) <= 100000) : string(self).matches('^(100|[0-9]{1,2})%$')",message="maxNumbers must be a percentage from 0% to 100%, for example 25%, or a count from 0 to 100000 without quotes"
 	MaxNumbers *intstr.IntOrString `json:"maxNumbers,omitempty"`
 
-	// minNumbers is how many numbers of a window lose add-ons at once, before anything is
-	// looked at, so that everyday edits never notice: 0 to 100000, default 10.
+	// minNumbers is how many numbers may lose add-ons in a window without delay, so that
+	// everyday edits never wait: 0 to 100000, default 10.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0
@@ -106,23 +106,23 @@ type RemovalBudget struct {
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="window must be between 1m and 24h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="must be a duration such as 90s, 10m or 1h30m; the units are h, m, s and ms"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || (duration(self) >= duration('1m') && duration(self) <= duration('24h'))",message="window must be between 1m and 24h"
 	//nolint:kubeapilinter // a pointer would make nil and the default two words for one thing
 	Window metav1.Duration `json:"window,omitempty,omitzero"`
 
-	// exceptions raise the limit for planned changes; at most 10. The highest one that has
-	// not ended rules.
+	// exceptions raise the limit for planned changes; at most 10. Of those that have not
+	// ended, the highest applies.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Exceptions []RemovalException `json:"exceptions,omitempty"`
 }
 
-// TwilioAccountSpec says how to reach one Twilio account, and who may.
+// TwilioAccountSpec describes one Twilio account, how to reach it, and who may use it.
 type TwilioAccountSpec struct {
-	// accountSID of the Twilio account or subaccount that owns the numbers (AC and 32
-	// hexadecimal digits). It cannot be changed: create another TwilioAccount.
+	// accountSID is the SID of the Twilio account or subaccount that owns the numbers (AC
+	// and 32 hexadecimal digits). It cannot be changed: create another TwilioAccount.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="accountSID cannot be changed: create another TwilioAccount for another account"
 	AccountSID AccountSID `json:"accountSID"`
@@ -132,13 +132,13 @@ type TwilioAccountSpec struct {
 	// +required
 	CredentialsSecretRef SecretReference `json:"credentialsSecretRef"`
 
-	// allowedNamespaces says in which namespaces assignments may use this account.
-	// Default: none, so nobody uses a credential before an admin says who may.
+	// allowedNamespaces selects the namespaces whose assignments may use this account.
+	// Default: none, so that nobody uses the credential before an admin allows it.
 	// +optional
 	// +kubebuilder:default={from: "None"}
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitzero"`
 
-	// apiBaseURL is where Twilio's REST API is reached: https://api.twilio.com (default),
+	// apiBaseURL is the address of Twilio's REST API: https://api.twilio.com (default),
 	// https://api.EDGE.REGION.twilio.com, a proxy or a simulator. Plain http is refused unless
 	// the host is loopback or the manager runs with --allow-insecure-twilio-url.
 	// +optional
@@ -150,36 +150,36 @@ type TwilioAccountSpec struct {
 	APIBaseURL string `json:"apiBaseURL,omitempty"`
 
 	// maxConcurrentRequests is how many calls to this account may be in flight at once,
-	// over all objects: 1 to 100, default 8. On 429 the operator goes below it by itself,
-	// and comes back. Where several TwilioAccounts name one accountSID, the smallest rules.
+	// over all objects: 1 to 100, default 8. After a 429 the operator uses fewer by itself,
+	// and recovers. If several TwilioAccounts have the same accountSID, the smallest applies.
 	// +optional
 	// +kubebuilder:default=8
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	MaxConcurrentRequests int32 `json:"maxConcurrentRequests,omitempty"`
 
-	// resyncInterval is how often each number is listed to find what changed behind the
-	// operator's back, and how often a stalled object is tried again: a duration such
-	// as 90s, 10m (default) or 1h30m; 1s to 24h.
+	// resyncInterval is how often the operator reads each number to find changes made
+	// elsewhere, and how often it tries a stalled object again: a duration such as 90s, 10m
+	// (default) or 1h30m; 1s to 24h.
 	// +optional
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="resyncInterval must be between 1s and 24h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="must be a duration such as 90s, 10m or 1h30m; the units are h, m, s and ms"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || (duration(self) >= duration('1s') && duration(self) <= duration('24h'))",message="resyncInterval must be between 1s and 24h"
 	//nolint:kubeapilinter // a pointer would make nil and the default two words for one thing
 	ResyncInterval metav1.Duration `json:"resyncInterval,omitempty,omitzero"`
 
-	// suspend stops every call to Twilio for every object of this account while true.
-	// Objects that are being deleted wait: they do not leave Twilio as it is, as an object
-	// with suspend of its own does.
+	// suspend stops every call to Twilio for all objects of this account while true.
+	// Objects that are being deleted wait. (An object that is itself suspended is deleted
+	// without changing Twilio.)
 	// +optional
 	// +kubebuilder:default=false
 	Suspend bool `json:"suspend,omitempty"`
 
-	// removalBudget limits how many phone numbers may lose add-ons in a window. Where
-	// several TwilioAccounts name one accountSID they share one budget, the strictest.
-	// Default: 25% of the numbers an hour, and 10 of them at once.
+	// removalBudget limits how many phone numbers may lose add-ons in a window. If several
+	// TwilioAccounts have the same accountSID, they share one budget, the strictest.
+	// Default: 25% of the numbers in an hour, and 10 of them without delay.
 	// +optional
 	// +kubebuilder:default={maxNumbers: "25%", minNumbers: 10, window: "1h"}
 	RemovalBudget RemovalBudget `json:"removalBudget,omitzero"`
@@ -198,9 +198,10 @@ const (
 	RemovalsCRDDeletion RemovalsCause = "CRDDeletion"
 )
 
-// CountedNumbers are the numbers that were last allowed to lose add-ons at about one time.
+// CountedNumbers are numbers whose last permission to lose add-ons ends at the same time.
 type CountedNumbers struct {
-	// until is when that allowance ends; from then on they count for one more window.
+	// until is the time at which the permission ends. The numbers count for one more window
+	// from then on.
 	// +required
 	Until metav1.Time `json:"until"`
 
@@ -210,32 +211,32 @@ type CountedNumbers struct {
 	Numbers string `json:"numbers"`
 }
 
-// RemovalsStatus is where the removal budget stands. The operator writes what it allows
-// here before it removes anything, so that neither a crash nor another leader forgets it.
-// Accounts that share an accountSID show the same.
+// RemovalsStatus is the state of the removal budget. The operator records here what it
+// allows before it removes anything, so that a crash or a change of leader loses nothing.
+// Accounts with the same accountSID have the same state.
 type RemovalsStatus struct {
 	// numbers is how many distinct numbers count against the limit now: they lost add-ons
-	// in this window, or are about to.
+	// in this window, or are about to lose them.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Numbers int32 `json:"numbers,omitempty"`
 
-	// limit is how many distinct numbers may lose add-ons in a window, as of the last write;
-	// 0 also while the budget is off.
+	// limit is how many distinct numbers may lose add-ons in a window, as of the last write.
+	// It is also 0 while the budget is off.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Limit int32 `json:"limit,omitempty"`
 
-	// held is how many numbers would lose add-ons and are held.
+	// held is how many numbers would lose add-ons but are held.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Held int32 `json:"held,omitempty"`
 
-	// heldSince is when the hold began.
+	// heldSince is the time at which the hold began.
 	// +optional
 	HeldSince *metav1.Time `json:"heldSince,omitempty"`
 
-	// hold names the hold, for the annotation
+	// hold is the name of the hold, for the annotation
 	// addons.twilio-operator.dev/approve-removals. It stays the same while the hold lasts.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
@@ -258,8 +259,8 @@ type RemovalsStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	Approved string `json:"approved,omitempty"`
 
-	// approvedNumbers are the fingerprints of the numbers that were approved and have not
-	// lost their add-ons yet, eight characters each. They do not count against the limit.
+	// approvedNumbers are the fingerprints of numbers that were approved and have not lost
+	// their add-ons yet, eight characters each. They do not count against the limit.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1000000
 	ApprovedNumbers string `json:"approvedNumbers,omitempty"`
@@ -270,59 +271,60 @@ type RemovalsStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Counted []CountedNumbers `json:"counted,omitempty"`
 
-	// highWater is the most numbers that the account's objects held in this window; the
-	// percentage is of it.
+	// highWater is the highest count of numbers that the account's objects held in this
+	// window. A percentage in maxNumbers refers to it.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	HighWater int32 `json:"highWater,omitempty"`
 
-	// highWaterUntil is the time from which highWater counts for one more window.
+	// highWaterUntil is the time from which highWater applies for one more window.
 	// +optional
 	HighWaterUntil *metav1.Time `json:"highWaterUntil,omitempty"`
 }
 
-// TwilioAccountStatus is what is so.
+// TwilioAccountStatus is the state of the account as last observed.
 type TwilioAccountStatus struct {
-	// conditions are Ready, and while they are so Reconciling, Stalled and RemovalsHeld.
+	// conditions are Ready, and, only while True, Reconciling, Stalled and RemovalsHeld.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the metadata.generation that this status speaks of; -1
-	// until the operator has first reported.
+	// observedGeneration is the metadata.generation that this status describes; -1 before
+	// the first report.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// assignments is how many PhoneNumberAddOnAssignments refer to this account;
-	// brought up to date at most once a minute.
+	// assignments is how many PhoneNumberAddOnAssignments refer to this account. It is
+	// updated at most once a minute.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Assignments *int32 `json:"assignments,omitempty"`
 
-	// concurrencyLimit is how many calls at once the operator allows itself now: below
-	// spec.maxConcurrentRequests after Twilio answered 429; brought up to date at most
+	// concurrencyLimit is how many concurrent calls the operator allows itself now. It is
+	// below spec.maxConcurrentRequests after Twilio answered 429. It is updated at most
 	// once a minute.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ConcurrencyLimit *int32 `json:"concurrencyLimit,omitempty"`
 
 	// verifiedSecret is the UID and resourceVersion of the Secret whose credential Twilio
-	// last accepted, so that a restart need not ask again.
+	// last accepted, so that a restart does not check it again.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	VerifiedSecret string `json:"verifiedSecret,omitempty"`
 
-	// removals is where the removal budget stands; absent until something was removed.
+	// removals is the state of the removal budget. It is absent until an object of the
+	// account removes something.
 	// +optional
 	Removals RemovalsStatus `json:"removals,omitzero"`
 }
 
-// TwilioAccount is one Twilio account and the credential to act on it. It is
-// cluster-scoped, and its Secret lies in the operator's namespace, so that
-// tenants use an account without holding its credential.
+// TwilioAccount is one Twilio account with its credential. It is cluster-scoped, and its
+// Secret is in the operator's namespace, so that tenants use an account without holding
+// its credential.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -342,11 +344,11 @@ type TwilioAccount struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec says how to reach the account, and who may use it.
+	// spec describes the account, how to reach it, and who may use it.
 	// +required
 	Spec TwilioAccountSpec `json:"spec"`
 
-	// status says what is so; the operator writes it.
+	// status is the observed state; only the operator writes it.
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status TwilioAccountStatus `json:"status,omitzero"`

@@ -8,7 +8,7 @@ import (
 )
 
 // PhoneNumberSID identifies an incoming phone number in Twilio: PN and 32 hexadecimal
-// digits. Rules in words stand in place of a pattern, so that a refusal says what to do.
+// digits. CEL rules replace a pattern, so that the error message says what to do.
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=64
@@ -36,7 +36,7 @@ type AddOnSID string
 // +kubebuilder:validation:XValidation:rule="self.startsWith('SK') || self != self.trim() || self.matches('^AC[0-9a-fA-F]{32}$')",message="must be the SID of an account: AC in capital letters and 32 hexadecimal digits"
 type AccountSID string
 
-// ManagementPolicy says what the operator may do to the number in Twilio.
+// ManagementPolicy is what the operator may do to the number in Twilio.
 //
 // +kubebuilder:validation:Enum=Authoritative;Additive;Observe
 type ManagementPolicy string
@@ -45,13 +45,13 @@ type ManagementPolicy string
 const (
 	// ManagementAuthoritative: the number carries exactly addOnSIDs.
 	ManagementAuthoritative ManagementPolicy = "Authoritative"
-	// ManagementAdditive: only add; remove nothing but what this object itself created.
+	// ManagementAdditive: only add; remove only what this object itself created.
 	ManagementAdditive ManagementPolicy = "Additive"
 	// ManagementObserve: never write to Twilio; status shows what would be done.
 	ManagementObserve ManagementPolicy = "Observe"
 )
 
-// DeletionPolicy says what deleting the object does in Twilio.
+// DeletionPolicy is what deleting the object does in Twilio.
 //
 // +kubebuilder:validation:Enum=Delete;Retain
 type DeletionPolicy string
@@ -98,7 +98,7 @@ type PhoneNumberAddOnAssignmentSpec struct {
 	// +kubebuilder:default={name: "default"}
 	AccountRef AccountReference `json:"accountRef,omitzero"`
 
-	// managementPolicy says what the operator may do. Authoritative (default): the
+	// managementPolicy is what the operator may do. Authoritative (default): the
 	// number carries exactly addOnSIDs; missing add-ons are assigned and all others are
 	// removed. Additive: assign, and remove only what this object assigned itself.
 	// Observe: never write to Twilio; status shows what Authoritative would do.
@@ -106,7 +106,7 @@ type PhoneNumberAddOnAssignmentSpec struct {
 	// +kubebuilder:default=Authoritative
 	ManagementPolicy ManagementPolicy `json:"managementPolicy,omitempty"`
 
-	// deletionPolicy says what deleting this object does in Twilio. Delete (default)
+	// deletionPolicy is what deleting this object does in Twilio. Delete (default)
 	// unassigns the add-ons that the object manages. Retain makes no call. Set Retain on
 	// an object that is already being deleted to release it without changing Twilio.
 	// +optional
@@ -131,7 +131,7 @@ const (
 	AddOnAssigned AddOnState = "Assigned"
 	// AddOnMissing: desired and not on the number.
 	AddOnMissing AddOnState = "Missing"
-	// AddOnAssigning: the operator is about to assign it, or did and does not know the
+	// AddOnAssigning: the operator is about to assign it, or did so and does not know the
 	// outcome. This record is written before the call to Twilio.
 	AddOnAssigning AddOnState = "Assigning"
 	// AddOnUnassigning: to be removed, and not gone yet; message says what it waits for.
@@ -254,6 +254,12 @@ type PhoneNumberAddOnAssignmentStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	Synced string `json:"synced,omitempty"`
 
+	// pending is what would change in Twilio but does not, because of the policy Observe or
+	// because removals are held: add-ons to assign and to remove, for example "+1 -2".
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	Pending string `json:"pending,omitempty"`
+
 	// addOns has an entry for every add-on that is desired or on the number.
 	// +optional
 	// +listType=map
@@ -277,6 +283,7 @@ type PhoneNumberAddOnAssignmentStatus struct {
 // +kubebuilder:selectablefield:JSONPath=`.spec.phoneNumberSID`
 // +kubebuilder:printcolumn:name="NUMBER",type=string,JSONPath=`.status.phoneNumber`,description="the phone number"
 // +kubebuilder:printcolumn:name="ADD-ONS",type=string,JSONPath=`.status.synced`,description="assigned/desired add-ons"
+// +kubebuilder:printcolumn:name="PENDING",type=string,JSONPath=`.status.pending`,description="add-ons that would be assigned and removed"
 // +kubebuilder:printcolumn:name="READY",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="REASON",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -290,7 +297,7 @@ type PhoneNumberAddOnAssignment struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec says which add-ons the number carries.
+	// spec is the desired state: which add-ons the number carries.
 	// +required
 	Spec PhoneNumberAddOnAssignmentSpec `json:"spec"`
 

@@ -3,20 +3,19 @@
 
 package v1alpha1
 
-// Condition types. Ready and InSync are always a plain answer to their question;
-// Reconciling and Stalled are abnormal-true: present only while they are True,
-// as kstatus expects.
+// Condition types. Ready and InSync are True, False or Unknown. The others are
+// abnormal-true: present only while they are True, as kstatus expects.
 const (
 	// ConditionReady says whether the number is as the policy wants it.
 	ConditionReady = "Ready"
 	// ConditionInSync says whether Twilio matches the spec, whatever the
 	// policy allowed the operator to do about it.
 	ConditionInSync = "InSync"
-	// ConditionReconciling is present while the operator still has work to do
-	// and expects to get it done without help.
+	// ConditionReconciling is present while work is left that the operator expects to
+	// finish without help.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present while nothing will change unless somebody
-	// acts: on the spec, the account, the Secret, or in Twilio.
+	// ConditionStalled is present while nothing will change until somebody acts: on the
+	// spec, the account, the Secret, or in Twilio.
 	ConditionStalled = "Stalled"
 	// ConditionRemovalsHeld is present on a TwilioAccount while removals of its objects
 	// are held. Its reason is the cause: OverBudget or CRDDeletion.
@@ -30,7 +29,7 @@ const (
 	ReasonSynced = "Synced"
 	// ReasonObserved: the number was read under the policy Observe.
 	ReasonObserved = "Observed"
-	// ReasonProgressing: work is left and will be done.
+	// ReasonProgressing: work is left that the operator expects to finish.
 	ReasonProgressing = "Progressing"
 	// ReasonSuspended: spec.suspend is true; Twilio is not called.
 	ReasonSuspended = "Suspended"
@@ -44,17 +43,18 @@ const (
 	ReasonCredentialsInvalid = "CredentialsInvalid"
 	// ReasonPermissionDenied: Twilio answered that the credential may not do this.
 	ReasonPermissionDenied = "PermissionDenied"
-	// ReasonPhoneNumberNotFound: Twilio says, repeatedly, that the account has no such number.
+	// ReasonPhoneNumberNotFound: Twilio repeatedly answers that the account lacks the number.
 	ReasonPhoneNumberNotFound = "PhoneNumberNotFound"
-	// ReasonAddOnRejected: Twilio refused at least one add-on for good.
+	// ReasonAddOnRejected: Twilio refused at least one add-on, and repeated it.
 	ReasonAddOnRejected = "AddOnRejected"
 	// ReasonPhoneNumberConflict: another object owns the number.
 	ReasonPhoneNumberConflict = "PhoneNumberConflict"
 	// ReasonRateLimited: Twilio answered 429; the operator backs off.
 	ReasonRateLimited = "RateLimited"
-	// ReasonTwilioUnavailable: Twilio could not be reached or failed; the operator backs off.
+	// ReasonTwilioUnavailable: Twilio is unreachable or failing; the operator backs off.
 	ReasonTwilioUnavailable = "TwilioUnavailable"
-	// ReasonDeletionBlocked: the finalizer cannot do its work without help.
+	// ReasonDeletionBlocked: the add-ons of a deleted object cannot be unassigned without
+	// help.
 	ReasonDeletionBlocked = "DeletionBlocked"
 	// ReasonRemovalsHeld: the object would remove add-ons, and its account holds removals
 	// until somebody approves them or takes them back.
@@ -67,7 +67,7 @@ const (
 	ReasonMatches = "Matches"
 	// ReasonDiffers: the number was read and differs from the spec.
 	ReasonDiffers = "Differs"
-	// ReasonUnknown: the number has not been read for this spec.
+	// ReasonUnknown: the number was not read for this spec.
 	ReasonUnknown = "Unknown"
 )
 

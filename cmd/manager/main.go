@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -24,8 +25,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/controllers"
@@ -54,6 +53,7 @@ type options struct {
 	leaderElect         bool
 	metricsAddress      string
 	secureMetrics       bool
+	metricsCertDir      string
 	probeAddress        string
 	pprofAddress        string
 	operatorNamespace   string
@@ -71,6 +71,8 @@ func (o *options) bind(flags *flag.FlagSet) {
 		"The address that serves metrics; 0 serves none.")
 	flags.BoolVar(&o.secureMetrics, "metrics-secure", true,
 		"Serve metrics over TLS, and only to clients that the API server authenticates and authorizes.")
+	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
+		"A folder with tls.crt and tls.key, the certificate for the metrics. It is read again when it changes. Default: a certificate made at start.")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081",
 		"The address that serves /healthz and /readyz.")
 	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0",
@@ -94,6 +96,9 @@ func (o *options) validate() error {
 	}
 	if problems := validation.IsDNS1123Label(o.operatorNamespace); len(problems) > 0 {
 		return fmt.Errorf("--operator-namespace %q is no namespace: %s", o.operatorNamespace, problems[0])
+	}
+	if o.metricsCertDir != "" && !o.secureMetrics {
+		return errors.New("--metrics-cert-dir needs --metrics-secure: without TLS there is no certificate")
 	}
 	if o.workers < 1 || o.workers > 10000 {
 		return fmt.Errorf("--max-concurrent-reconciles must be from 1 to 10000, not %d", o.workers)
@@ -124,6 +129,9 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	limitMemory()
 	mgr, err := newManager(&o)
 	if err != nil {
+		return err
+	}
+	if err := checkKinds(mgr); err != nil {
 		return err
 	}
 	if err := addControllers(mgr, &o); err != nil {
@@ -157,16 +165,12 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
-	serving := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.secureMetrics}
-	if o.secureMetrics {
-		serving.FilterProvider = filters.WithAuthenticationAndAuthorization
-	}
 	renew, retry := electionTimes(o.leaseDuration)
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         fleet.CacheOptions(o.operatorNamespace),
 		Client:                        client.Options{FieldOwner: name, FieldValidation: "Strict"},
-		Metrics:                       serving,
+		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.probeAddress,
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElect,
@@ -187,6 +191,19 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
 	return mgr, nil
+}
+
+// checkKinds says how to install the kinds if the cluster lacks them.
+func checkKinds(mgr ctrl.Manager) error {
+	for _, kind := range []string{"PhoneNumberAddOnAssignment", "TwilioAccount"} {
+		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("the cluster does not have the kind %s: install the CRDs first (kubectl apply --server-side -k config/crd, or dist/install.yaml)", kind)
+		} else if err != nil {
+			return fmt.Errorf("looking up the kind %s: %w", kind, err)
+		}
+	}
+	return nil
 }
 
 // electionTimes follow from the lease's duration in the proportions of client-go: a leader

@@ -27,6 +27,7 @@ func TestBadFlagsAreRefused(t *testing.T) {
 		"no workers":            {[]string{"--operator-namespace=x", "--max-concurrent-reconciles=0"}, "from 1 to 10000"},
 		"workers are no number": {[]string{"--max-concurrent-reconciles=many"}, "max-concurrent-reconciles"},
 		"lease too short":       {[]string{"--operator-namespace=x", "--leader-elect-lease-duration=1s"}, "from 3s to 10m"},
+		"certificate, no TLS":   {[]string{"--operator-namespace=x", "--metrics-secure=false", "--metrics-cert-dir=/x"}, "needs --metrics-secure"},
 		"unknown flag":          {[]string{"--no-such-flag"}, "no-such-flag"},
 		"an argument":           {[]string{"--operator-namespace=x", "start"}, `unexpected argument "start"`},
 	}

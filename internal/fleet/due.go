@@ -27,6 +27,29 @@ func (f *Fleet) Begin(key types.NamespacedName) {
 	}
 }
 
+// Queued records that the object waits for a permit, and returns for how long it has.
+func (f *Fleet) Queued(key types.NamespacedName) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.members[key]
+	if m == nil {
+		return 0
+	}
+	if m.queued == 0 {
+		m.queued = f.sinceStart()
+	}
+	return f.sinceStart() - m.queued
+}
+
+// Admitted records that the object got its permit.
+func (f *Fleet) Admitted(key types.NamespacedName) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.members[key]; m != nil {
+		m.queued = 0
+	}
+}
+
 // Checked records that a reconcile read the number and found nothing wrong.
 func (f *Fleet) Checked(key types.NamespacedName) {
 	f.Backoff.Succeeded(key)

@@ -48,6 +48,8 @@ type member struct {
 	// checked is when this process last read the number, since the start; zero if never.
 	checked time.Duration
 	due     schedule.Due
+	// queued is since when the object waits for a permit, since the start; zero if not.
+	queued time.Duration
 	// waiting: a reconcile waits for the cache to show the expected version.
 	waiting bool
 }

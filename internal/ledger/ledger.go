@@ -63,6 +63,7 @@ func recordOf(step *plan.Step) v1alpha1.AddOnStatus {
 		describe(&status, step.Listed)
 	} else if step.Recorded != nil {
 		status = *step.Recorded.DeepCopy()
+		status.SID = step.SID // the record may be that of another spelling, or of the SID that Twilio returned
 	}
 	switch step.Action {
 	case plan.Keep:

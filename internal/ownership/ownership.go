@@ -121,6 +121,20 @@ func StandingOf(claims []Claim, key types.NamespacedName) Standing {
 	return Standing{Waits, owner}
 }
 
+// HeldByAnother returns the object that holds the claim, so that key must not claim the
+// number beside it, however old key is. It is nil if there is none. That key may hold the
+// claim by now as well does not count.
+func HeldByAnother(claims []Claim, key types.NamespacedName) *Claim {
+	claims = slices.Clone(claims)
+	if me := find(claims, key); me != nil {
+		me.Held = false
+	}
+	if standing := StandingOf(claims, key); standing.Role != Acts && standing.Other.Held {
+		return standing.Other
+	}
+	return nil
+}
+
 // Owner returns the one object that may change the number: the one that holds the claim,
 // otherwise the oldest, otherwise the first by namespace and name. It is nil if no object
 // may. An object that looks for the number in another account than home counts only once
@@ -160,6 +174,23 @@ func hasToHandOver(owner, next *Claim) bool {
 	return slices.ContainsFunc(owner.Object.Status.AddOns, func(r v1alpha1.AddOnStatus) bool {
 		return r.Ownership != "" && Desires(next.Object, r.SID)
 	})
+}
+
+// handsOver reports whether a departing owner has an add-on on record that another object
+// can take over. For any other add-on a successor never gets a record, so to wait for it
+// would be in vain.
+func handsOver(owner *Claim, addOn v1alpha1.AddOnSID) bool {
+	r := recordOf(owner, addOn)
+	return r != nil && r.Ownership != ""
+}
+
+func recordOf(c *Claim, addOn v1alpha1.AddOnSID) *v1alpha1.AddOnStatus {
+	records := c.Object.Status.AddOns
+	at := slices.IndexFunc(records, func(r v1alpha1.AddOnStatus) bool { return sid.Equal(r.SID, addOn) })
+	if at < 0 {
+		return nil
+	}
+	return &records[at]
 }
 
 // Desires reports whether an object lists an add-on.
@@ -249,7 +280,7 @@ func DispositionOf(claims []Claim, key types.NamespacedName, addOn v1alpha1.AddO
 	switch {
 	case heir == nil || heir.Deleting || !heir.Active || !sameAccount(heir, me):
 		return Remove, nil
-	case Desires(heir.Object, addOn):
+	case Desires(heir.Object, addOn) && (heir.Held || handsOver(me, addOn)):
 		return Await, heir
 	case heir.Held && reportsExactList(heir.Object):
 		return Gone, heir
@@ -257,15 +288,22 @@ func DispositionOf(claims []Claim, key types.NamespacedName, addOn v1alpha1.AddO
 	return Remove, nil
 }
 
-// answersFor reports whether another object has an add-on on record and will remove it in
-// its turn: it stays, it has its own finalizer, and it acts on the same account.
+// answersFor reports whether another object has an add-on on record and decides about it
+// from now on: it stays, it has its own finalizer, and it acts on the same account. What
+// the operator assigned it has to remove in its turn; of what somebody else assigned it is
+// enough that it is adopted.
 func answersFor(c, departing *Claim, addOn v1alpha1.AddOnSID) bool {
 	if c.Deleting || !c.Finalizer || !sameAccount(c, departing) {
 		return false
 	}
-	return slices.ContainsFunc(c.Object.Status.AddOns, func(r v1alpha1.AddOnStatus) bool {
-		return sid.Equal(r.SID, addOn) && plan.Answers(c.Object.Spec.ManagementPolicy, &r)
-	})
+	theirs, mine := recordOf(c, addOn), recordOf(departing, addOn)
+	switch {
+	case theirs == nil:
+		return false
+	case mine != nil && mine.Ownership == v1alpha1.OwnershipAdopted && theirs.Ownership != "":
+		return true
+	}
+	return plan.Answers(c.Object.Spec.ManagementPolicy, theirs)
 }
 
 // reportsExactList reports whether an object says, for its current spec, that the number

@@ -18,10 +18,13 @@ type matcher struct {
 	records map[string]*v1alpha1.AddOnStatus
 	// inherited holds the SIDs that other objects have on record as created.
 	inherited map[string]bool
-	// unmatched holds what is listed and has no step yet.
-	unmatched map[string]*twilio.AssignedAddOn
-	// planned holds the records that have a step.
+	// listed holds the listing by SID, and matched the SIDs of it that have a step.
+	listed  map[string]*twilio.AssignedAddOn
+	matched map[string]bool
+	// planned holds the records that have a step, and sids the SIDs by which Twilio knows
+	// the desired add-ons.
 	planned map[*v1alpha1.AddOnStatus]bool
+	sids    map[string]bool
 }
 
 func newMatcher(in Input) *matcher {
@@ -29,8 +32,10 @@ func newMatcher(in Input) *matcher {
 		in:        in,
 		records:   map[string]*v1alpha1.AddOnStatus{},
 		inherited: map[string]bool{},
-		unmatched: map[string]*twilio.AssignedAddOn{},
+		listed:    map[string]*twilio.AssignedAddOn{},
+		matched:   map[string]bool{},
 		planned:   map[*v1alpha1.AddOnStatus]bool{},
+		sids:      map[string]bool{},
 	}
 	for i := range in.Recorded {
 		record := &in.Recorded[i]
@@ -47,7 +52,7 @@ func newMatcher(in Input) *matcher {
 		}
 	}
 	for i := range in.Listed {
-		m.unmatched[sid.Normalize(in.Listed[i].SID)] = &in.Listed[i]
+		m.listed[sid.Normalize(in.Listed[i].SID)] = &in.Listed[i]
 	}
 	return m
 }
@@ -64,10 +69,11 @@ func (m *matcher) desired() Plan {
 		seen[key] = true
 		step := Step{SID: desired}
 		m.addRecord(&step, m.records[key])
-		step.Listed = m.pop(string(desired))
-		if other := m.pop(step.TwilioSID()); step.Listed == nil {
+		step.Listed = m.match(string(desired))
+		if other := m.match(step.TwilioSID()); step.Listed == nil {
 			step.Listed = other
 		}
+		m.sids[key], m.sids[sid.Normalize(step.TwilioSID())] = true, true
 		switch {
 		case step.Listed != nil:
 			step.Action = Keep
@@ -86,9 +92,15 @@ func (m *matcher) desired() Plan {
 // listedOnly returns the steps for what is on the number and not desired.
 func (m *matcher) listedOnly() Plan {
 	var p Plan
-	for _, listed := range m.unmatched {
+	for key, listed := range m.listed {
+		if m.matched[key] {
+			continue
+		}
 		step := Step{SID: v1alpha1.AddOnSID(listed.SID), Listed: listed}
-		m.addRecord(&step, m.records[sid.Normalize(listed.SID)])
+		m.addRecord(&step, m.recordOfListed(key))
+		if step.Recorded != nil && (m.listed[sid.Normalize(step.Recorded.SID)] == nil || sid.Equal(step.Recorded.SID, step.SID)) {
+			step.SID = step.Recorded.SID
+		}
 		step.AssignedSID = assignedSID(step.SID, listed)
 		if !Created(step.Ownership) {
 			step.Ownership = "" // adopted while it was desired, which it is no more
@@ -102,14 +114,31 @@ func (m *matcher) listedOnly() Plan {
 	return p
 }
 
+// recordOfListed returns the record of what is listed under a SID. A record is about the
+// SID that Twilio returned, if that one is listed, too.
+func (m *matcher) recordOfListed(key string) *v1alpha1.AddOnStatus {
+	record := m.records[key]
+	if record == nil || record.AssignedSID == "" {
+		return record
+	}
+	if assigned := sid.Normalize(record.AssignedSID); assigned != key && m.listed[assigned] != nil {
+		return nil
+	}
+	return record
+}
+
 // recordedOnly returns the steps for what the object created, does not desire and does not
 // see in the listing. If it dropped such a record, it could not recognize the add-on in a
-// later listing.
+// later listing. An assignment that is listed, or desired under another SID, has its step
+// already.
 func (m *matcher) recordedOnly() Plan {
 	var p Plan
 	for i := range m.in.Recorded {
 		record := &m.in.Recorded[i]
 		if m.planned[record] || !Created(record.Ownership) || !mayRemove(m.in.Policy, record.Ownership) {
+			continue
+		}
+		if key := sid.Normalize(cmp.Or(record.AssignedSID, record.SID)); m.listed[key] != nil || m.sids[key] {
 			continue
 		}
 		step := Step{Action: Unassign}
@@ -126,9 +155,6 @@ func (m *matcher) addRecord(step *Step, record *v1alpha1.AddOnStatus) {
 	}
 	m.planned[record] = true
 	step.SID = cmp.Or(step.SID, record.SID)
-	if step.Listed != nil {
-		step.SID = record.SID
-	}
 	step.AssignedSID, step.Ownership, step.Recorded = record.AssignedSID, record.Ownership, record
 }
 
@@ -143,12 +169,12 @@ func (m *matcher) ownershipOf(step *Step) v1alpha1.AddOnOwnership {
 	return v1alpha1.OwnershipAdopted
 }
 
-// pop removes and returns what is listed under a SID, nil if nothing is.
-func (m *matcher) pop(s string) *twilio.AssignedAddOn {
+// match returns what is listed under a SID, nil if nothing is, and notes that it has a
+// step. Two desired SIDs may match one assignment: the one posted and the one returned.
+func (m *matcher) match(s string) *twilio.AssignedAddOn {
 	key := sid.Normalize(s)
-	listed := m.unmatched[key]
-	delete(m.unmatched, key)
-	return listed
+	m.matched[key] = true
+	return m.listed[key]
 }
 
 func assignedSID(s v1alpha1.AddOnSID, listed *twilio.AssignedAddOn) v1alpha1.AddOnSID {

@@ -34,6 +34,8 @@ func (o Operation) contract() contract {
 		return contract{status: []int{http.StatusOK}, list: "incoming_phone_numbers"}
 	case OpListAssigned:
 		return contract{status: []int{http.StatusOK}, list: "assigned_add_ons"}
+	case OpListInstalled:
+		return contract{status: []int{http.StatusOK}, list: "installed_add_ons"}
 	case OpAssign:
 		return contract{status: []int{http.StatusCreated, http.StatusOK}}
 	case OpUnassign:
@@ -102,7 +104,7 @@ func (c *call) request(method, rawURL string, data url.Values) (*http.Request, e
 	if err != nil {
 		return nil, errRequest
 	}
-	target := *c.client.base
+	target := *c.client.baseFor(generated.Host)
 	target.Path += generated.Path
 	var body io.Reader
 	switch {
@@ -210,7 +212,7 @@ func (c *call) finish(err error) error {
 	if _, ok := errors.AsType[inputError](err); ok {
 		return &Error{Operation: c.operation, Err: err}
 	}
-	if _, ok := errors.AsType[answerError](err); ok {
+	if _, ok := errors.AsType[answerError](err); ok || errors.Is(err, ErrOtherAccount) {
 		return c.fail(err)
 	}
 	// Only the generated decoder is left. Its message would quote the answer.

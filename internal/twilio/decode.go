@@ -34,6 +34,10 @@ var itemKeys = []string{
 const (
 	keyURI     = "uri"
 	keyNextURI = "next_page_uri"
+	// The Marketplace API has both in an object of their own, under other names.
+	keyMeta    = "meta"
+	keyURL     = "url"
+	keyNextURL = "next_page_url"
 )
 
 type object = map[string]json.RawMessage
@@ -57,9 +61,12 @@ type reducedPage struct {
 // reducePage reduces a page to its list, of at most limit items. An answer without the
 // list is an error, not an empty list.
 func reducePage(body []byte, key string, limit int) (reducedPage, error) {
-	page, ok := decodeObject(body, key, keyURI, keyNextURI)
+	page, ok := decodeObject(body, key, keyURI, keyNextURI, keyMeta)
 	if !ok {
 		return reducedPage{}, errNotObject
+	}
+	if err := flattenMeta(page); err != nil {
+		return reducedPage{}, err
 	}
 	items, err := decodeItems(page[key], key, limit)
 	if err != nil {
@@ -69,6 +76,24 @@ func reducePage(body []byte, key string, limit int) (reducedPage, error) {
 	next, nextErr := decodeText(page, keyNextURI)
 	list, listErr := encode(map[string][]object{key: items})
 	return reducedPage{body: list, self: self, next: next}, errors.Join(selfErr, nextErr, listErr)
+}
+
+// flattenMeta puts the links of a page of the Marketplace API where other pages have them.
+func flattenMeta(page object) error {
+	meta, ok := page[keyMeta]
+	if !ok {
+		return nil
+	}
+	links, ok := decodeObject(meta, keyURL, keyNextURL)
+	if !ok {
+		return answerError("a meta that is not a JSON object")
+	}
+	for from, to := range map[string]string{keyURL: keyURI, keyNextURL: keyNextURI} {
+		if link, ok := links[from]; ok {
+			page[to] = link
+		}
+	}
+	return nil
 }
 
 // decodeObject returns the given fields of a JSON object; false if body is anything

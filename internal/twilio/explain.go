@@ -78,6 +78,8 @@ func explainCause(err error) string {
 	switch {
 	case errors.Is(err, ErrReadOnly):
 		return ErrReadOnly.Error()
+	case errors.Is(err, ErrOtherAccount):
+		return ErrOtherAccount.Error()
 	case errors.Is(err, context.Canceled):
 		return "canceled"
 	}

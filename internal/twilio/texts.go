@@ -24,6 +24,8 @@ func (o Operation) words() string {
 		return "assigning the add-on"
 	case OpUnassign:
 		return "unassigning the add-on"
+	case OpListInstalled:
+		return "listing the installed add-ons"
 	}
 	return "calling Twilio"
 }

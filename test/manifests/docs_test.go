@@ -101,7 +101,7 @@ func pages(t *testing.T) map[string]string {
 		}
 		found[path] = string(content)
 	}
-	for _, path := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md"} {
+	for _, path := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "charts/twilio-addon-operator/README.md"} {
 		add(path)
 	}
 	err := fs.WalkDir(os.DirFS(root), "docs", func(path string, _ fs.DirEntry, err error) error {
@@ -132,14 +132,16 @@ func anchorOf(title string) string {
 	return strings.ReplaceAll(title, " ", "-")
 }
 
+// So has every alert, which links to it.
 func TestEveryReasonHasASection(t *testing.T) {
 	var sections []string
 	for _, match := range regexp.MustCompile(`(?m)^### ([A-Z]\w+)$`).FindAllStringSubmatch(pages(t)["docs/troubleshooting.md"], -1) {
 		sections = append(sections, match[1])
 	}
 	slices.Sort(sections)
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(readyReasons(t))), sections); diff != "" {
-		t.Errorf("sections of docs/troubleshooting.md (-reasons +sections):\n%s", diff)
+	want := slices.Sorted(slices.Values(slices.AppendSeq(alertNames(t), maps.Keys(readyReasons(t)))))
+	if diff := cmp.Diff(want, sections); diff != "" {
+		t.Errorf("sections of docs/troubleshooting.md (-reasons and alerts +sections):\n%s", diff)
 	}
 }
 
@@ -148,8 +150,10 @@ var othersFlags = map[string]string{
 	"all": "kubectl", "all-namespaces": "kubectl", "as": "kubectl", "ignore-not-found": "kubectl",
 	"field-selector": "kubectl", "for": "kubectl", "from-file": "kubectl", "from-literal": "kubectl", "namespace": "kubectl",
 	"output": "kubectl", "overwrite": "kubectl", "server-side": "kubectl", "timeout": "kubectl", "type": "kubectl",
-	"show-labels": "kubectl", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
+	"show-labels": "kubectl", "kustomize": "kubectl", "patch-file": "kubectl", "cascade": "argocd", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
 	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
+	"docker-server": "kubectl", "docker-username": "kubectl", "docker-password": "kubectl",
+	"set": "Helm", "take-ownership": "Helm", "force-conflicts": "Helm", "reuse-values": "Helm",
 }
 
 func TestFlagsInTheDocsExist(t *testing.T) {

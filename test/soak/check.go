@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,8 +34,11 @@ type siteState struct {
 	credential string
 	// secretWrong: the Secret itself is missing or holds what Twilio does not accept.
 	secretWrong bool
-	numbers     map[string][]string // what each number carries; nil if it is not there
-	installed   map[string]bool
+	// secretThere, secretGoing, secretHeld: the Secret is there, is being deleted, has the
+	// finalizer.
+	secretThere, secretGoing, secretHeld bool
+	numbers                              map[string][]string // what each number carries; nil if it is not there
+	installed                            map[string]bool
 	// otherSIDs: assignments have SIDs of their own.
 	otherSIDs bool
 }
@@ -55,8 +59,32 @@ func (s *scene) check() error {
 		if err := s.checkAccount(account); err != nil {
 			wrong = append(wrong, fmt.Errorf("TwilioAccount %s: %w", name, err))
 		}
+		if err := s.checkSecret(account); err != nil {
+			wrong = append(wrong, fmt.Errorf("Secret of TwilioAccount %s: %w", name, err))
+		}
 	}
-	return errors.Join(wrong...)
+	return errors.Join(append(wrong, s.checkClaims()...)...)
+}
+
+// checkClaims checks that each number has one holder at most, and that it may act.
+func (s *scene) checkClaims() []error {
+	var wrong []error
+	holders := map[string]string{}
+	for i := range s.objects {
+		a := &s.objects[i]
+		if a.Status.Claim != v1alpha1.ClaimHeld {
+			continue
+		}
+		number, key := strings.ToLower(string(a.Spec.PhoneNumberSID)), a.Namespace+"/"+a.Name
+		if other := holders[number]; other != "" {
+			wrong = append(wrong, fmt.Errorf("both %s and %s hold %s", other, key, short(number)))
+		}
+		holders[number] = key
+		if s.admission(a) != "" {
+			wrong = append(wrong, fmt.Errorf("%s holds %s and may not use its account", key, short(number)))
+		}
+	}
+	return wrong
 }
 
 func (s *scene) checkObject(a *v1alpha1.PhoneNumberAddOnAssignment) error {
@@ -84,14 +112,10 @@ func sayReady(c *metav1.Condition) string {
 func (s *scene) reasonFor(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	deleting := !a.DeletionTimestamp.IsZero()
 	alone := a.Spec.Suspend || a.Spec.ManagementPolicy == v1alpha1.ManagementObserve || a.Spec.DeletionPolicy == v1alpha1.DeletionRetain
-	owned := s.ownedByAnother(a)
 	switch {
-	case deleting && (alone || owned):
+	case deleting && (alone || !s.hasToClean(a) || s.obstacle(a) == ""):
 		return gone
 	case deleting:
-		if s.obstacle(a) == "" {
-			return gone
-		}
 		return v1alpha1.ReasonDeletionBlocked
 	case a.Spec.Suspend:
 		return v1alpha1.ReasonSuspended
@@ -99,13 +123,50 @@ func (s *scene) reasonFor(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	if reason := s.admission(a); reason != "" {
 		return reason
 	}
-	if owned {
+	me, others := s.claims(a)
+	switch {
+	case takesOver(me, others):
+		return v1alpha1.ReasonProgressing // for as long as the deletion of the owner is blocked
+	case !mayAct(me, others):
 		return v1alpha1.ReasonPhoneNumberConflict
 	}
 	if reason := s.obstacle(a); reason != "" {
 		return reason
 	}
 	return s.outcome(a)
+}
+
+// hasToClean says whether the deletion of an object has to remove anything that no other
+// object answers for.
+func (s *scene) hasToClean(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	me, others := s.claims(a)
+	var addOns []string
+	for i := range a.Status.AddOns {
+		if answers(a.Spec.ManagementPolicy, a.Status.AddOns[i]) {
+			addOns = append(addOns, string(a.Status.AddOns[i].SID))
+		}
+	}
+	if mayClean(me, others) && a.Spec.ManagementPolicy == v1alpha1.ManagementAuthoritative {
+		addOns = append(addOns, me.version.AddOns...)
+	}
+	return slices.ContainsFunc(addOns, func(addOn string) bool {
+		next := heir(me, others)
+		exact := next != nil && next.held && next.version.Exact && !next.version.lists(addOn)
+		return keeper(others, addOn) == nil && !exact
+	})
+}
+
+// takesOver says whether an object waits for a departing owner that leaves add-ons to it.
+func takesOver(c claim, others []claim) bool {
+	owner := winner(append(slices.Clone(others), c))
+	if owner == nil || !owner.version.Deleting || owner.life.UID == c.life.UID || !c.version.active() || !owner.version.active() ||
+		owner.version.Deletion == v1alpha1.DeletionRetain {
+		return false
+	}
+	next := successor(append(slices.Clone(others), c), owner)
+	return next != nil && next.life.UID == c.life.UID && slices.ContainsFunc(owner.version.Records, func(r v1alpha1.AddOnStatus) bool {
+		return r.Ownership != "" && c.version.lists(string(r.SID))
+	})
 }
 
 // outcome is what comes of reading and writing the number.
@@ -141,56 +202,43 @@ func (s *scene) obstacle(a *v1alpha1.PhoneNumberAddOnAssignment) string {
 	return s.sites[a.Spec.AccountRef.Name].credential
 }
 
-// ownedByAnother says whether another object keeps this one from its number.
-func (s *scene) ownedByAnother(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
-	all, _ := s.claims(string(a.Spec.PhoneNumberSID))
-	others := slices.DeleteFunc(slices.Clone(all), func(c claim) bool { return c.life.UID == string(a.UID) })
-	if len(others) == len(all) { // it claims nothing
-		return winner(others) != nil
+// claims are the claim of an object and those of the others that name its number.
+func (s *scene) claims(a *v1alpha1.PhoneNumberAddOnAssignment) (me claim, others []claim) {
+	for i := range s.objects {
+		other := &s.objects[i]
+		v := versionOf(other)
+		c := claimOf(lifeOf(other), &v, s.admission(other) == "")
+		switch {
+		case other.UID == a.UID:
+			me = c
+		case sameSID(v.Number, string(a.Spec.PhoneNumberSID)):
+			others = append(others, c)
+		}
 	}
-	v := versionOf(a)
-	return !mayAct(claimOf(lifeOf(a), &v), others)
+	return me, others
 }
 
-// owner is the object that owns a number; nil if none that names it is admitted, or the
-// account of none has it.
-func (s *scene) owner(number string) *v1alpha1.PhoneNumberAddOnAssignment {
-	claims, objects := s.claims(number)
-	if w := winner(claims); w != nil {
-		return objects[w.life.UID]
-	}
-	return nil
+// owns says whether an object owns its number.
+func (s *scene) owns(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
+	me, others := s.claims(a)
+	w := winner(append(others, me))
+	return w != nil && w.life.UID == me.life.UID
 }
 
 func lifeOf(a *v1alpha1.PhoneNumberAddOnAssignment) *life {
 	return &life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time}
 }
 
-// claims are the claims to a number of the objects that are admitted, and these by UID.
-func (s *scene) claims(number string) (claims []claim, objects map[string]*v1alpha1.PhoneNumberAddOnAssignment) {
-	objects = map[string]*v1alpha1.PhoneNumberAddOnAssignment{}
-	for i := range s.objects {
-		a := &s.objects[i]
-		v := versionOf(a)
-		if !sameSID(v.Number, number) || s.admission(a) != "" || (v.Deleting && !v.Finalizer) {
-			continue
-		}
-		l := lifeOf(a)
-		objects[l.UID] = a
-		claims = append(claims, claimOf(l, &v))
-	}
-	return claims, objects
-}
-
 // checkConditions checks that the conditions agree with the reason and with each other.
 func checkConditions(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) error {
 	is := func(kind string) bool { return meta.IsStatusConditionTrue(a.Status.Conditions, kind) }
 	var wrong []error
-	if well := wellReason(reason); is(v1alpha1.ConditionReady) != well || is(v1alpha1.ConditionStalled) == well {
+	well, works := wellReason(reason), reason == v1alpha1.ReasonProgressing
+	if is(v1alpha1.ConditionReady) != well || is(v1alpha1.ConditionStalled) != (!well && !works) {
 		wrong = append(wrong, fmt.Errorf("its Ready is %t and Stalled %t with the reason %s", is(v1alpha1.ConditionReady), is(v1alpha1.ConditionStalled), reason))
 	}
-	if is(v1alpha1.ConditionReconciling) {
-		wrong = append(wrong, errors.New("it is Reconciling at rest"))
+	if is(v1alpha1.ConditionReconciling) != works {
+		wrong = append(wrong, fmt.Errorf("its Reconciling is %t at rest with the reason %s", !works, reason))
 	}
 	return errors.Join(wrong...)
 }
@@ -207,6 +255,8 @@ func checkKstatus(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) error {
 		want = status.TerminatingStatus
 	case wellReason(reason):
 		want = status.CurrentStatus
+	case reason == v1alpha1.ReasonProgressing:
+		want = status.InProgressStatus
 	}
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(a)
 	if err != nil {
@@ -242,28 +292,33 @@ func (s *scene) checkNumber(a *v1alpha1.PhoneNumberAddOnAssignment, reason strin
 			extra = append(extra, sid)
 		}
 	}
+	finalizer := slices.Contains(a.Finalizers, v1alpha1.FinalizerUnassign)
 	switch policy := a.Spec.ManagementPolicy; {
+	case policy != v1alpha1.ManagementObserve && !finalizer:
+		return errors.New("it owns its number and has no finalizer")
 	case policy != v1alpha1.ManagementObserve && len(missing) > 0:
 		return fmt.Errorf("the number lacks %s", shorts(missing))
-	case policy == v1alpha1.ManagementAuthoritative && len(extra) > 0:
+	case policy == v1alpha1.ManagementAuthoritative && reason == v1alpha1.ReasonSynced && len(extra) > 0:
 		return fmt.Errorf("the number still carries %s", shorts(extra))
 	}
 	return checkRecord(a, site, on, len(extra))
 }
 
-// checkRecord checks that status says of each add-on what is so.
+// checkRecord checks that status says of each add-on what is so. While one is rejected,
+// those that are to be removed stay.
 func checkRecord(a *v1alpha1.PhoneNumberAddOnAssignment, site *siteState, on []string, extra int) error {
 	if site.otherSIDs && a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		return nil // who never wrote cannot know which assignment is of which add-on
 	}
 	var wrong []error
+	rejected := slices.ContainsFunc(a.Spec.AddOnSIDs, func(sid v1alpha1.AddOnSID) bool { return !site.installed[string(sid)] })
 	unmanaged, assigned := 0, 0
 	for i := range a.Status.AddOns {
 		s := &a.Status.AddOns[i]
 		listed := slices.Contains(a.Spec.AddOnSIDs, s.SID)
 		there := slices.Contains(on, string(s.SID))
 		switch {
-		case !listed && s.State == v1alpha1.AddOnUnmanaged:
+		case !listed && (s.State == v1alpha1.AddOnUnmanaged || (rejected && s.State == v1alpha1.AddOnUnassigning)):
 			unmanaged++
 		case !listed:
 			wrong = append(wrong, fmt.Errorf("status says that %s, which is not listed, is %s", short(string(s.SID)), s.State))
@@ -286,9 +341,28 @@ func checkRecord(a *v1alpha1.PhoneNumberAddOnAssignment, site *siteState, on []s
 	return errors.Join(wrong...)
 }
 
+// checkSecret checks that the Secret of an account is held while objects refer to the
+// account, and not for nothing.
+func (s *scene) checkSecret(account *v1alpha1.TwilioAccount) error {
+	used, site := s.used(account), s.sites[account.Name]
+	switch {
+	case !site.secretThere, site.secretGoing:
+		return nil // on an object that is being deleted no finalizer can be put
+	case used && !site.secretHeld:
+		return errors.New("objects need it, and it has no finalizer")
+	case !used && site.secretHeld:
+		return errors.New("no object needs it, and it has a finalizer")
+	}
+	return nil
+}
+
+func (s *scene) used(account *v1alpha1.TwilioAccount) bool {
+	return slices.ContainsFunc(s.objects, func(a v1alpha1.PhoneNumberAddOnAssignment) bool { return a.Spec.AccountRef.Name == account.Name })
+}
+
 // checkAccount checks the condition of a TwilioAccount, and that it is not held for nothing.
 func (s *scene) checkAccount(account *v1alpha1.TwilioAccount) error {
-	used := slices.ContainsFunc(s.objects, func(a v1alpha1.PhoneNumberAddOnAssignment) bool { return a.Spec.AccountRef.Name == account.Name })
+	used := s.used(account)
 	ready := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady)
 	site := s.sites[account.Name]
 	switch {

@@ -29,6 +29,7 @@ func crashes() []action {
 	return []action{
 		{"kill", 5, makeKill},
 		{"kill-at-write", 4, makeKillAtWrite},
+		{"kill-in-handover", 3, makeKillInHandover},
 		{"restart", 2, makeRestart},
 		{"overlap", 2, makeOverlap},
 		{"api-server-restart", 1, makeAPIServerRestart},

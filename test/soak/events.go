@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
@@ -35,6 +36,7 @@ type recorder struct {
 	mu      sync.Mutex
 	sighted []sighting
 	force   map[types.UID]time.Time
+	strip   map[types.UID]time.Time
 	stop    context.CancelFunc // of the watch
 	rooms   []room
 	spans   []span
@@ -51,7 +53,7 @@ type sighting struct {
 }
 
 func newRecorder() *recorder {
-	return &recorder{force: map[types.UID]time.Time{}}
+	return &recorder{force: map[types.UID]time.Time{}, strip: map[types.UID]time.Time{}}
 }
 
 // wrote notes the version that a write of ours made, which began at a time.
@@ -63,6 +65,13 @@ func (e *recorder) forced(uid types.UID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.force[uid] = time.Now()
+}
+
+// stripped notes that somebody replaced an object without its finalizer.
+func (e *recorder) stripped(uid types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.strip[uid] = time.Now()
 }
 
 func (e *recorder) namespace(name string, allowed bool) {
@@ -218,7 +227,7 @@ func (e *recorder) lives() []life {
 		if !known {
 			at = len(lives)
 			index[a.UID] = at
-			lives = append(lives, life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time, Forced: e.force[a.UID]})
+			lives = append(lives, life{UID: string(a.UID), Key: a.Namespace + "/" + a.Name, Created: a.CreationTimestamp.Time, Forced: e.force[a.UID], Stripped: e.strip[a.UID]})
 		}
 		l := &lives[at]
 		if !l.Gone.IsZero() {
@@ -232,7 +241,7 @@ func (e *recorder) lives() []life {
 			continue
 		}
 		v := versionOf(a)
-		v.From = s.since
+		v.From, v.Seen = s.since, s.at
 		l.Versions = append(l.Versions, v)
 	}
 	return lives
@@ -245,6 +254,7 @@ func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
 		Deleting:  !a.DeletionTimestamp.IsZero(),
 		Finalizer: controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign),
 		Found:     a.Status.AccountSID != "",
+		Claim:     a.Status.Claim,
 		Until:     forever,
 		Records:   a.Status.AddOns,
 	}
@@ -257,6 +267,9 @@ func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
 	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
 		v.Reason = ready.Reason
 	}
+	inSync := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionInSync)
+	v.Exact = v.Policy == v1alpha1.ManagementAuthoritative && inSync != nil && inSync.Status == metav1.ConditionTrue &&
+		inSync.ObservedGeneration == a.Generation && a.Status.ObservedGeneration == a.Generation
 	return v
 }
 
@@ -342,7 +355,7 @@ func intended(a *v1alpha1.PhoneNumberAddOnAssignment) []v1alpha1.AddOnStatus {
 	var records []v1alpha1.AddOnStatus
 	sids, _ := strings.CutPrefix(a.Annotations[v1alpha1.AnnotationAssigning], string(a.UID))
 	for sid := range strings.FieldsSeq(sids) {
-		records = append(records, v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), State: v1alpha1.AddOnMissing, Ownership: v1alpha1.OwnershipCreated})
+		records = append(records, v1alpha1.AddOnStatus{SID: v1alpha1.AddOnSID(sid), State: v1alpha1.AddOnAssigning, Ownership: v1alpha1.OwnershipCreated})
 	}
 	return records
 }

@@ -37,6 +37,7 @@ func (h *history) judge() []error {
 		wrong = append(wrong, h.judgeRelease(&h.Lives[i])...)
 		wrong = append(wrong, h.judgeRecords(&h.Lives[i])...)
 		wrong = append(wrong, h.judgeLeft(&h.Lives[i])...)
+		wrong = append(wrong, h.judgeLast(&h.Lives[i])...)
 	}
 	for i := range h.Accounts {
 		wrong = append(wrong, h.judgeAccount(&h.Accounts[i])...)
@@ -67,45 +68,115 @@ func (h *history) judgeWrite(m *twiliosim.Mutation) error {
 }
 
 // judgeRelease returns what an object left on its number when it went, which it should not
-// have: nothing if it was let go by force, left Twilio alone, or another owner answered for
-// the number.
+// have: nothing if it was let go by force or left Twilio alone, and nothing that another
+// object answered for on record.
 func (h *history) judgeRelease(l *life) []error {
-	if l.Gone.IsZero() || !l.Forced.IsZero() || len(l.Versions) == 0 {
+	if l.Gone.IsZero() || l.byForce() || len(l.Versions) == 0 {
 		return nil
 	}
 	last, before := &l.Versions[len(l.Versions)-1], l.Gone.Add(-1)
 	own, around, ok := h.knowledge(l.Key, last.Number, before)
-	alone := slices.ContainsFunc(l.within(own, before), func(v *version) bool {
-		return !v.active() || v.Deletion == v1alpha1.DeletionRetain
-	})
 	switch {
 	case !ok && last.Finalizer:
 		return []error{wrongAt(l.Gone, "%s lost its finalizer, and no manager had made sure of it", l.Key)}
-	case !ok, alone:
-		return nil
-	}
-	owners := h.winners(last.Number, around, before)
-	if delete(owners, l.UID); len(owners) > 0 {
+	case !ok, h.leftAlone(l):
 		return nil
 	}
 	var wrong []error
 	for addOn, by := range h.assignedAt(last.Number, l.Gone) {
 		behindOurBack := by.Actor == twiliosim.ActorConsole && by.Time.After(own)
-		if h.guarded(l, addOn, &by) && h.recognizes(last, addOn) && !behindOurBack && !h.wanted(l, last.Number, addOn, around, l.Gone) {
+		if h.guarded(l, addOn, &by, around) && h.recognizes(last, addOn) && !behindOurBack && !h.answered(l, addOn, &by) {
 			wrong = append(wrong, wrongAt(l.Gone, "%s was let go, and left %s on %s", l.Key, short(addOn), short(last.Number)))
 		}
 	}
 	return wrong
 }
 
-// guarded says whether the deletion of an object had to remove an add-on. An object without
-// the finalizer answers for nothing, and so nothing must have been assigned for it.
-func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation) bool {
+// byForce says whether somebody took the finalizer away and it was not put back.
+func (l *life) byForce() bool {
+	stripped := !l.Stripped.IsZero() && !l.Versions[len(l.Versions)-1].Finalizer
+	return !l.Forced.IsZero() || stripped
+}
+
+// leftAlone says whether an object went without touching Twilio, as its spec asked: what it
+// had assigned is told as kept.
+func (h *history) leftAlone(l *life) bool {
+	last, before := &l.Versions[len(l.Versions)-1], l.Gone.Add(-1)
+	own, _, ok := h.knowledge(l.Key, last.Number, before)
+	return ok && slices.ContainsFunc(l.within(own, before), func(v *version) bool {
+		return !v.active() || v.Deletion == v1alpha1.DeletionRetain
+	})
+}
+
+// guarded says whether the deletion of an object had to remove an add-on: one that it has on
+// record, or, under Authoritative, lists while it owns the number. An object without the
+// finalizer answers for nothing, and so nothing must have been assigned for it.
+func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation, around time.Time) bool {
 	last := &l.Versions[len(l.Versions)-1]
-	authoritative := last.Policy == v1alpha1.ManagementAuthoritative
-	owned := last.holds(addOn, v1alpha1.OwnershipCreated) ||
-		(authoritative && (last.lists(addOn) || last.holds(addOn, v1alpha1.OwnershipAdopted)))
-	return (last.Finalizer && owned) || h.soleCreator(l, by)
+	alone := !slices.ContainsFunc(h.moments(last.Number, around, l.Gone.Add(-1)), func(t time.Time) bool {
+		return len(without(h.claimsAt(last.Number, t), l)) > 0
+	})
+	listed := last.Policy == v1alpha1.ManagementAuthoritative && last.lists(addOn) && (alone || last.Claim == v1alpha1.ClaimHeld)
+	return (last.Finalizer && (last.answersFor(addOn) || listed)) || h.soleCreator(l, by)
+}
+
+// answered says whether another object answered for an add-on when this one had to decide:
+// it had it on record, under a finalizer of its own; or it owned the number, did not list the
+// add-on and saw that it was gone, before somebody else assigned it anew.
+func (h *history) answered(l *life, addOn string, by *twiliosim.Mutation) bool {
+	number := l.Versions[len(l.Versions)-1].Number
+	for i := range h.Lives {
+		other := &h.Lives[i]
+		if other.UID == l.UID {
+			continue
+		}
+		for _, v := range other.within(l.Gone.Add(-decision), l.Gone) {
+			if !sameSID(v.Number, number) || v.Deleting {
+				continue
+			}
+			owner := v.Claim == v1alpha1.ClaimHeld && v.Exact && !v.lists(addOn)
+			if (v.Finalizer && v.answersFor(addOn)) || (owner && by.Actor == twiliosim.ActorConsole) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// decision is how long before an object goes it may have read the others: it removes what
+// is left to it in between.
+const decision = 30 * time.Second
+
+// judgeLast returns what the operator had assigned and nobody removed when the last object
+// that named the number went. What an object was to keep, or what was left by force, is told.
+func (h *history) judgeLast(l *life) []error {
+	if l.Gone.IsZero() || h.OtherSIDs || len(l.Versions) == 0 {
+		return nil
+	}
+	number := l.Versions[0].Number
+	if len(without(h.claimsAt(number, l.Gone), l)) > 0 {
+		return nil
+	}
+	var wrong []error
+	for addOn, by := range h.assignedAt(number, l.Gone) {
+		if by.Actor == twiliosim.ActorAPI && !h.toldAsKept(number, addOn, by.Time, l.Gone) {
+			wrong = append(wrong, wrongAt(l.Gone, "%s was the last object for %s, and %s stays, which the operator had assigned at %s",
+				l.Key, short(number), short(addOn), by.Time.Format(clock)))
+		}
+	}
+	return wrong
+}
+
+// toldAsKept says whether an object that had an add-on on record went, in a window, without
+// removing it as its spec or somebody's force had it.
+func (h *history) toldAsKept(number, addOn string, from, until time.Time) bool {
+	return slices.ContainsFunc(h.Lives, func(l life) bool {
+		if l.Gone.Before(from) || l.Gone.After(until) || len(l.Versions) == 0 || !sameSID(l.Versions[0].Number, number) {
+			return false
+		}
+		recorded := slices.ContainsFunc(l.Versions, func(v version) bool { return v.recordsCreated(addOn) })
+		return recorded && (l.byForce() || h.leftAlone(&l))
+	})
 }
 
 // soleCreator says whether an assignment can have been made on behalf of this object only.
@@ -117,16 +188,10 @@ func (h *history) soleCreator(l *life, m *twiliosim.Mutation) bool {
 	return len(uids) == 1 && uids[0] == l.UID
 }
 
-// holds says whether a version has on record that an add-on is there, and whose it is.
-func (v *version) holds(addOn string, ownership v1alpha1.AddOnOwnership) bool {
-	return v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool {
-		return r.Ownership == ownership && r.State != v1alpha1.AddOnMissing && r.State != v1alpha1.AddOnRejected
-	})
-}
-
-// records is holds, or that the add-on was intended to be there.
-func (v *version) records(addOn string, ownership v1alpha1.AddOnOwnership) bool {
-	return v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership == ownership })
+// recordsCreated says whether a version has on record that the operator assigned an add-on,
+// or was about to.
+func (v *version) recordsCreated(addOn string) bool {
+	return v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return isCreated(r.Ownership) })
 }
 
 // recordsWhere says whether a version has a record of an add-on, by its SID or by that of
@@ -149,23 +214,6 @@ func (v *version) isOf(r v1alpha1.AddOnStatus, addOn string) bool {
 // Twilio's answer, and may ask for it again only while the add-on is listed.
 func (h *history) recognizes(v *version, addOn string) bool {
 	return !h.OtherSIDs || v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership != "" && v.isOf(r, addOn) })
-}
-
-// wanted says whether another object that names the number listed an add-on in a window,
-// so that it was handed over.
-func (h *history) wanted(not *life, number, addOn string, from, until time.Time) bool {
-	for i := range h.Lives {
-		l := &h.Lives[i]
-		if l.UID == not.UID {
-			continue
-		}
-		for _, v := range l.within(from, until) {
-			if sameSID(v.Number, number) && !v.Deleting && v.active() && v.lists(addOn) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // judgeRecords returns what an object had assigned itself and later took for somebody
@@ -196,7 +244,7 @@ func (h *history) judgeRecords(l *life) []error {
 func (v *version) takesForForeign(addOn string) bool {
 	return v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool {
 		there := r.State == v1alpha1.AddOnAssigned || r.State == v1alpha1.AddOnUnmanaged
-		return there && r.Ownership != v1alpha1.OwnershipCreated
+		return there && !isCreated(r.Ownership)
 	})
 }
 
@@ -212,7 +260,7 @@ func (h *history) judgeLeft(l *life) []error {
 	}
 	var wrong []error
 	for addOn, by := range h.assignedAt(last.Number, forever) {
-		created := last.holds(addOn, v1alpha1.OwnershipCreated) || h.soleCreator(l, &by)
+		created := last.recordsCreated(addOn) || h.soleCreator(l, &by)
 		if !last.lists(addOn) && created && h.recognizes(last, addOn) {
 			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
 		}

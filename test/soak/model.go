@@ -4,7 +4,6 @@
 package soak
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -25,10 +24,11 @@ import (
 //     event takes (lag); and where a watch was broken, held back or its manager stood
 //     still, as old as the beginning of that.
 //   - While two managers are alive, the older knowledge of the two counts.
-//   - What an object assigned is its own as long as it has that on record. Where the record
-//     could not be written, the POST itself counts, until the next write to the object. An
-//     intent on record counts as well: whether a manager that ended had posted it before
-//     somebody else did cannot be known (docs/adr/0008-intent-on-record.md).
+//   - What an object assigned is its own as long as it has that on record, and the record is
+//     there before the POST. It counts even if somebody else was the first to assign the
+//     add-on after that: whether a manager that ended had done so cannot be known
+//     (docs/adr/0008-intent-on-record.md).
+//   - Who holds a number on record needs no slack within one process: nobody else writes.
 const lag = time.Second
 
 // forever is the end of what has not ended.
@@ -59,11 +59,15 @@ type life struct {
 	Versions []version
 	// Forced is when its finalizers were removed by hand; Gone when it was gone.
 	Forced, Gone time.Time
+	// Stripped is when somebody replaced it without its finalizer.
+	Stripped time.Time
 }
 
 // version is what an object said from one write to it until the next.
 type version struct {
 	From, Until time.Time
+	// Seen is when the version surely was there; From is the earliest time.
+	Seen time.Time
 
 	Number, Account string
 	AddOns          []string
@@ -73,8 +77,12 @@ type version struct {
 	Deleting        bool
 	Finalizer       bool
 	// Found: status names the account in which the number was read.
-	Found   bool
-	Reason  string
+	Found  bool
+	Claim  v1alpha1.NumberClaim
+	Reason string
+	// Exact: status says of the current spec that the number carries what it lists, and
+	// nothing else.
+	Exact   bool
 	Records []v1alpha1.AddOnStatus
 }
 
@@ -123,14 +131,6 @@ type call struct {
 	At        time.Time
 }
 
-// claim is what decides on the owner of a number at one moment.
-type claim struct {
-	life      *life
-	version   *version
-	incumbent bool
-	absent    bool
-}
-
 // at is the version of an object at a moment, nil if it was not there.
 func (l *life) at(t time.Time) *version {
 	for i := range l.Versions {
@@ -171,49 +171,22 @@ func (h *history) allowed(namespace string, t time.Time) bool {
 	return allowed
 }
 
-// claimsAt are the claims to a number at a moment.
+// claimsAt are the claims to a number at a moment: of all objects that name it, admitted or
+// not.
 func (h *history) claimsAt(number string, t time.Time) []claim {
 	var all []claim
 	for i := range h.Lives {
 		l := &h.Lives[i]
-		v := l.at(t)
-		if v == nil || !sameSID(v.Number, number) || !h.admitted(l, v, t) || (v.Deleting && !v.Finalizer) {
-			continue
+		if v := l.at(t); v != nil && sameSID(v.Number, number) {
+			all = append(all, claimOf(l, v, h.admitted(l, v, t)))
 		}
-		all = append(all, claimOf(l, v))
 	}
 	return all
 }
 
-func claimOf(l *life, v *version) claim {
-	absent := v.Reason == v1alpha1.ReasonPhoneNumberNotFound
-	lost := v.Reason == v1alpha1.ReasonPhoneNumberConflict
-	return claim{life: l, version: v, absent: absent, incumbent: v.Finalizer && v.Found && !absent && !lost}
-}
-
-// winner is the claim that owns a number, as docs/reconcile.md (promise 5) has it: nil if
-// there is none, or none whose account has the number.
-func winner(claims []claim) *claim {
-	claims = slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return c.absent })
-	if len(claims) == 0 {
-		return nil
-	}
-	first := slices.MinFunc(claims, func(a, b claim) int {
-		return cmp.Or(
-			no(!a.incumbent)-no(!b.incumbent),
-			a.life.Created.Compare(b.life.Created),
-			cmp.Compare(a.life.Key, b.life.Key),
-		)
-	})
-	return &first
-}
-
-// no orders what is not so before what is.
-func no(is bool) int {
-	if is {
-		return 1
-	}
-	return 0
+// without are the claims of the other objects.
+func without(claims []claim, l *life) []claim {
+	return slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return c.life.UID == l.UID })
 }
 
 // moments are the times in a window at which the owner of a number may have changed.
@@ -242,18 +215,6 @@ func (h *history) moments(number string, from, until time.Time) []time.Time {
 	return all
 }
 
-// winners are the UIDs of all that may have owned a number in a window, in the view of a
-// manager that saw everything in order.
-func (h *history) winners(number string, from, until time.Time) map[string]bool {
-	all := map[string]bool{}
-	for _, t := range h.moments(number, from, until) {
-		if w := winner(h.claimsAt(number, t)); w != nil {
-			all[w.life.UID] = true
-		}
-	}
-	return all
-}
-
 // mayHaveActed says whether an object may, at some time of a window, have owned a number or
 // looked for it, in the view of a manager that has seen the object and may not have seen
 // yet, on a watch of their own, what became of its account and namespace.
@@ -261,20 +222,47 @@ func (h *history) mayHaveActed(l *life, number string, from, until time.Time) bo
 	moments := h.moments(number, from, until)
 	return slices.ContainsFunc(moments, func(t time.Time) bool {
 		v := l.at(t)
-		if v == nil || !sameSID(v.Number, number) || (v.Deleting && !v.Finalizer) ||
-			!slices.ContainsFunc(moments, func(t time.Time) bool { return h.admitted(l, v, t) }) {
+		if v == nil || !sameSID(v.Number, number) || (v.Deleting && !v.Finalizer) || !h.admittedAtOneOf(l, v, moments) {
 			return false
 		}
-		others := slices.DeleteFunc(h.claimsAt(number, t), func(c claim) bool { return c.life.UID == l.UID })
-		return mayAct(claimOf(l, v), others)
+		others := without(h.claimsAt(number, t), l)
+		if v.Deleting {
+			return mayClean(claimOf(l, v, true), others)
+		}
+		return mayAct(claimOf(l, v, true), others)
 	})
 }
 
-// mayAct says whether a claim lets its object act beside others: as the owner of the number,
-// or because it has looked for it in vain, and nobody else has found it.
-func mayAct(c claim, others []claim) bool {
-	w := winner(append(others, c))
-	return w == nil || w.life.UID == c.life.UID || (c.absent && !w.incumbent)
+func (h *history) admittedAtOneOf(l *life, v *version, moments []time.Time) bool {
+	return slices.ContainsFunc(moments, func(t time.Time) bool { return h.admitted(l, v, t) })
+}
+
+// holder is another object that held the number on record when a write for this one began,
+// while one process alone was at work: that process knew, or would have before it wrote. It
+// is nil if this object held the number as well.
+func (h *history) holder(l *life, number string, began time.Time) *life {
+	if v := l.at(began); v == nil || v.Claim == v1alpha1.ClaimHeld || !h.oneManager(began) {
+		return nil
+	}
+	for i := range h.Lives {
+		other := &h.Lives[i]
+		v := other.at(began)
+		if other.UID != l.UID && v != nil && sameSID(v.Number, number) && v.Claim == v1alpha1.ClaimHeld && v.Seen.Before(began) {
+			return other
+		}
+	}
+	return nil
+}
+
+// oneManager says whether only one manager lived at a time and just before.
+func (h *history) oneManager(t time.Time) bool {
+	alive := 0
+	for i := range h.Managers {
+		if h.Managers[i].Alive.meets(t.Add(-lag), t) {
+			alive++
+		}
+	}
+	return alive == 1
 }
 
 // knowledge says how old what a manager knew of an object, and of what is around it, may
@@ -386,7 +374,7 @@ func (c *call) about(m *twiliosim.Mutation) bool {
 	return sameSID(c.Of, "AssignedAddOns/"+m.AddOn) || sameSID(c.Of, "AssignedAddOns/"+twiliosim.AssignmentSID(m.Number, m.AddOn))
 }
 
-// right says why an object had no right to a write; "" if it had.
+// right says why an object had no right to a write about an add-on; "" if it had.
 type right func(l *life, v *version) string
 
 // entitled are the UIDs of the objects that may have owned the number, as far as a manager
@@ -398,7 +386,7 @@ func (h *history) entitled(m *twiliosim.Mutation, has right) (uids, reasons []st
 		if len(l.Versions) == 0 || !sameSID(l.Versions[0].Number, m.Number) {
 			continue
 		}
-		if why := h.whyNot(l, m.Number, began, has); why != "" {
+		if why := h.whyNot(l, m.Number, m.AddOn, began, has); why != "" {
 			reasons = append(reasons, fmt.Sprintf("%s: %s", l.Key, why))
 		} else {
 			uids = append(uids, l.UID)
@@ -407,27 +395,38 @@ func (h *history) entitled(m *twiliosim.Mutation, has right) (uids, reasons []st
 	return uids, reasons
 }
 
-// whyNot says why an object had no right to a write that began at a time; "" if it had.
-func (h *history) whyNot(l *life, number string, began time.Time, has right) string {
+// whyNot says why an object had no right to a write that began at a time; "" if it had. One
+// that is being deleted answers for what it has on record, whoever owns the number.
+func (h *history) whyNot(l *life, number, addOn string, began time.Time, has right) string {
 	own, around, ok := h.knowledge(l.Key, number, began)
 	if !ok {
 		return "no manager had made sure of it"
 	}
 	why := "it was not there"
 	for _, v := range l.within(own, began) {
-		if why = has(l, v); why == "" {
-			break
+		if why = has(l, v); why != "" {
+			continue
 		}
+		if v.Deleting && v.answersFor(addOn) && h.admittedAtOneOf(l, v, h.moments(number, around, began)) {
+			return ""
+		}
+		break
 	}
 	if why == "" && !h.mayHaveActed(l, number, around, began) {
 		why = "it did not own the number"
+	}
+	if why == "" {
+		if other := h.holder(l, number, began); other != nil {
+			why = other.Key + " held the number"
+		}
 	}
 	return why
 }
 
 const clock = "15:04:05.000"
 
-// mayAssign: the object lists the add-on and may write.
+// mayAssign: the object lists the add-on, may write, and has its finalizer and the add-on on
+// record as its own beforehand.
 func mayAssign(addOn string) right {
 	return func(_ *life, v *version) string {
 		switch {
@@ -437,14 +436,18 @@ func mayAssign(addOn string) right {
 			return "it was suspended or observing"
 		case !v.lists(addOn):
 			return "it did not list the add-on"
+		case !v.Finalizer:
+			return "it had no finalizer"
+		case !v.recordsCreated(addOn):
+			return "it had not recorded beforehand that it was about to assign the add-on"
 		}
 		return ""
 	}
 }
 
-// mayUnassign: the object is Authoritative and does not list the add-on; or it created the
-// add-on itself; or it is being deleted, with Delete, and the add-on is one of its own that
-// the next owner of the number does not list.
+// mayUnassign: the object is Authoritative and does not list the add-on, or it created the
+// add-on itself, and everything it lists is assigned; or it is being deleted, with Delete,
+// and the add-on is one of its own that no other object answers for.
 func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 	return func(l *life, v *version) string {
 		authoritative := v.Policy == v1alpha1.ManagementAuthoritative
@@ -453,11 +456,13 @@ func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 			return "it was suspended or observing"
 		case v.Deleting && v.Deletion != v1alpha1.DeletionDelete:
 			return "it was being deleted with Retain"
-		case v.Deleting && h.handedOver(l, m):
-			return "it was being deleted, and the next owner listed the add-on"
+		case v.Deleting && h.mustLeave(l, v, m) != "":
+			return h.mustLeave(l, v, m)
 		case !v.Deleting && v.lists(m.AddOn) && h.recognizes(v, m.AddOn):
 			return "it listed the add-on"
-		case !v.Deleting && authoritative, h.created(l, v, m):
+		case !v.Deleting && h.unassigned(l, v, m) != "":
+			return "it lists " + short(h.unassigned(l, v, m)) + " as well, which was not assigned"
+		case !v.Deleting && authoritative, h.created(v, m):
 			return ""
 		case !authoritative:
 			return "it is Additive, and had not created the add-on"
@@ -468,22 +473,71 @@ func (h *history) mayUnassign(m *twiliosim.Mutation) right {
 	}
 }
 
-// handedOver says whether, for as far back as a manager may have known the world, another
-// object was to own the number after this one, and listed the add-on.
-func (h *history) handedOver(l *life, m *twiliosim.Mutation) bool {
+// mustLeave says why a departing object had to leave an add-on on its number, for as far
+// back as a manager may have known the world; "" if it had to remove it.
+func (h *history) mustLeave(l *life, v *version, m *twiliosim.Mutation) (why string) {
 	began := h.writeBegan(m)
 	_, around, ok := h.knowledge(l.Key, m.Number, began)
-	if !ok {
-		return false
+	if !ok || h.OtherSIDs {
+		return "" // what a record is of cannot always be told
 	}
+	waited := began.Sub(l.deleted())
 	for _, t := range h.moments(m.Number, around, began) {
-		others := slices.DeleteFunc(h.claimsAt(m.Number, t), func(c claim) bool { return c.life.UID == l.UID || c.version.Deleting })
-		next := winner(others)
-		if next == nil || !next.version.active() || !next.version.lists(m.AddOn) {
-			return false
+		others := without(h.claimsAt(m.Number, t), l)
+		if why = mustLeave(claimOf(l, v, h.admitted(l, v, t)), others, m.AddOn, waited); why == "" {
+			return ""
 		}
 	}
-	return true
+	return why
+}
+
+// deleted is when an object began to be deleted; forever if it did not.
+func (l *life) deleted() time.Time {
+	for i := range l.Versions {
+		if l.Versions[i].Deleting {
+			return l.Versions[i].From
+		}
+	}
+	return forever
+}
+
+// unassigned is an add-on that an object lists and that was not on the number at any time
+// that a manager may have seen before a removal; "" if there is none.
+func (h *history) unassigned(l *life, v *version, m *twiliosim.Mutation) string {
+	_, around, ok := h.knowledge(l.Key, m.Number, h.writeBegan(m))
+	if !ok {
+		return ""
+	}
+	for _, addOn := range v.AddOns {
+		if !h.carried(m.Number, addOn, around.Add(-lag), m.Time) {
+			return addOn
+		}
+	}
+	return ""
+}
+
+// carried says whether an add-on was on a number at some time of a window.
+func (h *history) carried(number, addOn string, from, until time.Time) bool {
+	on := false
+	for i := range h.Journal {
+		m := &h.Journal[i]
+		if m.Time.After(until) {
+			break
+		}
+		if m.Number != number || m.AddOn != addOn {
+			continue
+		}
+		if on && m.Time.After(from) {
+			return true
+		}
+		switch m.Change {
+		case twiliosim.ChangeAssign:
+			on = true
+		case twiliosim.ChangeUnassign:
+			on = false
+		}
+	}
+	return on
 }
 
 // everOwned says whether an object listed an add-on, or had recorded it as its own or as
@@ -501,54 +555,51 @@ func (l *life) everOwned(addOn string) bool {
 	return false
 }
 
-// created says whether an add-on was an object's own: it had asked Twilio for it, or meant
-// to, and had that on record, or had asked and could not write it down.
-func (h *history) created(l *life, v *version, m *twiliosim.Mutation) bool {
-	if !v.records(m.AddOn, v1alpha1.OwnershipCreated) {
-		return h.posted(l, m.Number, m.AddOn, l.recordedSince(v), m.Time)
+// created says whether an add-on was an object's own: it has that on record, and a manager
+// can have thought so. If somebody else assigned what is on the number, then a POST must
+// have followed, or an earlier one been on record.
+func (h *history) created(v *version, m *twiliosim.Mutation) bool {
+	if !v.recordsCreated(m.AddOn) {
+		return false
 	}
-	return l.intended(m.AddOn) || h.posted(l, m.Number, m.AddOn, time.Time{}, m.Time)
-}
-
-// intended says whether an object ever had on record that it was about to assign an add-on.
-func (l *life) intended(addOn string) bool {
-	return slices.ContainsFunc(l.Versions, func(v version) bool {
-		return slices.ContainsFunc(v.Records, func(r v1alpha1.AddOnStatus) bool {
-			return r.State == v1alpha1.AddOnMissing && r.Ownership == v1alpha1.OwnershipCreated && sameSID(string(r.SID), addOn)
-		})
+	by, there := h.assignedAt(m.Number, m.Time.Add(-1))[m.AddOn]
+	if !there || by.Actor == twiliosim.ActorAPI {
+		return true
+	}
+	posted := slices.ContainsFunc(h.Calls, func(c call) bool {
+		return c.Method == http.MethodPost && sameSID(c.Number, m.Number) && sameSID(c.AddOn, m.AddOn) &&
+			c.At.After(by.Time.Add(-lag)) && c.At.Before(m.Time)
 	})
+	return posted || h.recordedCreated(m.Number, m.AddOn, by.Time.Add(-lag), by.Time.Add(lag))
 }
 
-// recordedSince is when what a version has on record was written.
-func (l *life) recordedSince(v *version) time.Time {
-	since := v.From
-	for i := len(l.Versions) - 1; i >= 0; i-- {
-		if earlier := &l.Versions[i]; earlier.From.Before(since) {
-			if !slices.EqualFunc(earlier.Records, v.Records, sameRecord) {
-				break
+// recordedCreated says whether an object had an add-on on record as assigned by the
+// operator, at some time of a window.
+func (h *history) recordedCreated(number, addOn string, from, until time.Time) bool {
+	for i := range h.Lives {
+		for _, v := range h.Lives[i].within(from, until) {
+			if sameSID(v.Number, number) && v.recordsCreated(addOn) {
+				return true
 			}
-			since = earlier.From
 		}
 	}
-	return since
+	return false
 }
 
 func sameRecord(a, b v1alpha1.AddOnStatus) bool {
 	return a.SID == b.SID && a.State == b.State && a.Ownership == b.Ownership
 }
 
-// posted says whether an object itself had asked Twilio for an add-on in a window.
-func (h *history) posted(l *life, number, addOn string, from, before time.Time) bool {
-	for _, c := range h.Calls {
-		if !c.At.Before(before) {
-			break
-		}
-		if c.At.After(from) && c.Method == http.MethodPost && sameSID(c.Number, number) && sameSID(c.AddOn, addOn) &&
-			h.whyNot(l, number, c.At, mayAssign(addOn)) == "" {
-			return true
+// rejected is for how long objects said that Twilio rejects an add-on, all told.
+func (h *history) rejected(now time.Time) (all time.Duration) {
+	for i := range h.Lives {
+		for _, v := range h.Lives[i].Versions {
+			if v.Reason == v1alpha1.ReasonAddOnRejected {
+				all += earlier(v.Until, now).Sub(v.From)
+			}
 		}
 	}
-	return false
+	return all
 }
 
 func namespaceOf(key string) string {

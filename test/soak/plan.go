@@ -50,7 +50,7 @@ type plan struct {
 func newPlan(seed uint64, steps int) plan {
 	random := rand.New(rand.NewPCG(seed, 0x50a4))
 	p := plan{seed: seed, total: steps, differentSIDs: seed%5 == 3, shortPages: seed%3 == 1, calm: seed%4 == 0}
-	all := slices.Concat(people(), world(), twilioFaults(), apiFaults())
+	all := slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults())
 	if !p.calm {
 		all = append(all, crashes()...)
 	}

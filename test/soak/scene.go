@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -74,6 +75,9 @@ func (r *run) siteState(ctx context.Context, s *site) (*siteState, error) {
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
+	state.secretThere = err == nil
+	state.secretGoing = !secret.DeletionTimestamp.IsZero()
+	state.secretHeld = controllerutil.ContainsFinalizer(&secret, v1alpha1.FinalizerInUse)
 	password := secret.Data[v1alpha1.SecretKeyAuthToken]
 	if s.key != "" {
 		password = secret.Data[v1alpha1.SecretKeyAPIKeySecret]

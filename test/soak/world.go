@@ -66,11 +66,11 @@ type slot struct {
 var slots = []slot{
 	newSlot(0, sites[0], 0), newSlot(1, sites[0], 1), newSlot(2, sites[0], 2), newSlot(3, sites[0], 3),
 	newSlot(4, sites[0], 4), newSlot(5, sites[0], 0), newSlot(6, sites[1], 0), newSlot(7, sites[1], 1),
-	newSlot(8, sites[1], 0),
+	newSlot(8, sites[1], 0), newSlot(9, sites[0], 0), newSlot(10, sites[0], 1),
 }
 
 // pairs are the slots that share a number.
-var pairs = [][2]slot{{slots[0], slots[5]}, {slots[6], slots[8]}}
+var pairs = [][2]slot{{slots[0], slots[5]}, {slots[6], slots[8]}, {slots[1], slots[10]}}
 
 func newSlot(n int, s site, number int) slot {
 	return slot{key: types.NamespacedName{Namespace: teams[n%2], Name: fmt.Sprintf("line-%d", n)}, site: s, home: s.numbers[number]}

@@ -1,0 +1,36 @@
+-- Copyright The twilio-addon-operator Authors.
+-- SPDX-License-Identifier: Apache-2.0
+
+-- The status follows kstatus: observedGeneration is kept, Reconciling and Stalled are present
+-- only while they are True. The reason leads to a section of docs/troubleshooting.md.
+--
+-- An account that is suspended, or whose removals are held, is Healthy and its message says so.
+-- Argo CD does not go on to the next sync wave while something of this one is Suspended or
+-- Degraded: the commit that takes a wrong change back would not arrive.
+
+local status = obj.status or {}
+if status.observedGeneration ~= obj.metadata.generation then
+  return {status = "Progressing", message = "The operator has not seen this version yet."}
+end
+
+local conditions = {}
+for _, condition in ipairs(status.conditions or {}) do
+  conditions[condition.type] = condition
+end
+local ready = conditions["Ready"]
+if ready == nil then
+  return {status = "Progressing", message = "The operator has not reported yet."}
+end
+
+local health = {status = "Progressing", message = ready.reason .. ": " .. ready.message}
+local stalled = conditions["Stalled"]
+if stalled ~= nil and stalled.status == "True" and stalled.reason ~= "RemovalsHeld" then
+  health.status = "Degraded"
+elseif ready.status == "True" then
+  health.status = "Healthy"
+  local held = conditions["RemovalsHeld"]
+  if held ~= nil and held.status == "True" then
+    health.message = "RemovalsHeld: " .. held.message
+  end
+end
+return health

@@ -1,0 +1,136 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package alerts
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// targetLabels are those that Prometheus puts on every series that it scrapes.
+var targetLabels = []string{"job", "instance", "namespace", "pod", "service", "container", "endpoint"}
+
+// knownMetrics are the labels of each metric, by its name: what metrics.txt lists, what
+// Prometheus adds by itself, and what the rules record.
+func knownMetrics(t *testing.T) map[string][]string {
+	t.Helper()
+	content, err := os.ReadFile("metrics.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string][]string{"up": targetLabels}
+	for line := range strings.Lines(string(content)) {
+		name, list, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "" || strings.HasPrefix(name, "#") {
+			continue
+		}
+		known[name] = append(strings.Split(list, ","), targetLabels...)
+		if strings.HasSuffix(name, "_seconds") {
+			known[name+"_bucket"] = append(known[name], "le")
+		}
+	}
+	for _, r := range allRules(t) {
+		if r.Record != "" {
+			known[r.Record] = grouping(parse(t, r.Expr))
+		}
+	}
+	return known
+}
+
+// grouping is what an aggregation keeps.
+func grouping(expr parser.Expr) []string {
+	aggregation, ok := expr.(*parser.AggregateExpr)
+	if !ok || aggregation.Without {
+		return nil
+	}
+	return aggregation.Grouping
+}
+
+// checkQuery fails for a metric that does not exist, and for a label that none of the
+// query's metrics has. It returns the names of the metrics.
+func checkQuery(t *testing.T, where, query string, known map[string][]string) (used []string) {
+	t.Helper()
+	var mentioned, available []string
+	parser.Inspect(parse(t, query), func(node parser.Node, _ []parser.Node) error {
+		switch n := node.(type) {
+		case *parser.VectorSelector:
+			has, exists := known[n.Name]
+			if !exists {
+				t.Errorf("%s: there is no metric %q", where, n.Name)
+			}
+			for _, matcher := range n.LabelMatchers {
+				if matcher.Name != labels.MetricName && !slices.Contains(has, matcher.Name) {
+					t.Errorf("%s: %s has no label %q", where, n.Name, matcher.Name)
+				}
+			}
+			used, available = append(used, n.Name), append(available, has...)
+		case *parser.AggregateExpr:
+			mentioned = append(mentioned, n.Grouping...)
+		case *parser.BinaryExpr:
+			if n.VectorMatching != nil {
+				mentioned = append(mentioned, n.VectorMatching.MatchingLabels...)
+			}
+		}
+		return nil
+	})
+	for _, label := range mentioned {
+		if !slices.Contains(available, label) {
+			t.Errorf("%s: no metric of the query has a label %q", where, label)
+		}
+	}
+	return used
+}
+
+func TestRulesNameMetricsThatExist(t *testing.T) {
+	known := knownMetrics(t)
+	for _, r := range allRules(t) {
+		checkQuery(t, r.Record+r.Alert, r.Expr, known)
+		kept := grouping(leftmost(parse(t, r.Expr)))
+		for _, text := range r.Annotations {
+			for _, label := range regexp.MustCompile(`\$labels\.(\w+)`).FindAllStringSubmatch(text, -1) {
+				if len(kept) > 0 && !slices.Contains(kept, label[1]) {
+					t.Errorf("%s: the label %q of %q is not there", r.Alert, label[1], text)
+				}
+			}
+		}
+	}
+}
+
+// leftmost is what an alert's labels come from: the left side of its comparisons.
+func leftmost(expr parser.Expr) parser.Expr {
+	for {
+		binary, ok := expr.(*parser.BinaryExpr)
+		if !ok {
+			return expr
+		}
+		expr = binary.LHS
+	}
+}
+
+// What metrics.txt lists and nothing uses is listed by mistake.
+func TestListedMetricsAreUsed(t *testing.T) {
+	known := knownMetrics(t)
+	used := map[string]bool{}
+	for _, r := range allRules(t) {
+		for _, name := range checkQuery(t, r.Record+r.Alert, r.Expr, known) {
+			used[name] = true
+		}
+	}
+	for where, query := range queries(t, dashboard(t)) {
+		for _, name := range checkQuery(t, where, query, known) {
+			used[name] = true
+		}
+	}
+	for name := range known {
+		if base, bucket := strings.CutSuffix(name, "_bucket"); !used[name] && !used[name+"_bucket"] && (!bucket || !used[base]) {
+			t.Errorf("nothing uses %s", name)
+		}
+	}
+}
