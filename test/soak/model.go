@@ -18,7 +18,8 @@ import (
 // is the slack that this file allows:
 //
 //   - Its own object: as old as the last time that a manager made sure of the object's
-//     version before the write (docs/reconcile.md, promise 4). No older, by any amount.
+//     version before the write (docs/reconcile.md, promise 4). No older, by any amount. What
+//     has changed since then counts after two seconds, or what broke or held back the watch.
 //   - Everything around it, that is the other objects that name the number, the accounts
 //     and the namespaces: as old as the beginning of that pass, less the second that an
 //     event takes (lag); and where a watch was broken, held back or its manager stood
@@ -346,6 +347,13 @@ func (h *history) asOf(acted time.Time) time.Time {
 	return since
 }
 
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b
@@ -403,6 +411,8 @@ func (h *history) whyNot(l *life, number, addOn string, began time.Time, has rig
 		return "no manager had made sure of it"
 	}
 	why := "it was not there"
+	// What a manager has seen of an edit stops the rest of its work.
+	own = later(own, earlier(h.asOf(began).Add(-lag), began))
 	for _, v := range l.within(own, began) {
 		if why = has(l, v); why != "" {
 			continue
@@ -428,7 +438,7 @@ const clock = "15:04:05.000"
 // mayAssign: the object lists the add-on, may write, and has its finalizer and the add-on on
 // record as its own beforehand.
 func mayAssign(addOn string) right {
-	return func(_ *life, v *version) string {
+	return func(l *life, v *version) string {
 		switch {
 		case v.Deleting:
 			return "it was being deleted"
@@ -436,7 +446,7 @@ func mayAssign(addOn string) right {
 			return "it was suspended or observing"
 		case !v.lists(addOn):
 			return "it did not list the add-on"
-		case !v.Finalizer:
+		case !v.Finalizer && l.Stripped.IsZero():
 			return "it had no finalizer"
 		case !v.recordsCreated(addOn):
 			return "it had not recorded beforehand that it was about to assign the add-on"
@@ -566,11 +576,14 @@ func (h *history) created(v *version, m *twiliosim.Mutation) bool {
 	if !there || by.Actor == twiliosim.ActorAPI {
 		return true
 	}
-	posted := slices.ContainsFunc(h.Calls, func(c call) bool {
-		return c.Method == http.MethodPost && sameSID(c.Number, m.Number) && sameSID(c.AddOn, m.AddOn) &&
-			c.At.After(by.Time.Add(-lag)) && c.At.Before(m.Time)
+	return h.posted(m.Number, m.AddOn, by.Time.Add(-lag), m.Time) || h.recordedCreated(m.Number, m.AddOn, by.Time.Add(-lag), by.Time.Add(lag))
+}
+
+// posted says whether Twilio was asked for an add-on in a window.
+func (h *history) posted(number, addOn string, from, until time.Time) bool {
+	return slices.ContainsFunc(h.Calls, func(c call) bool {
+		return c.Method == http.MethodPost && sameSID(c.Number, number) && sameSID(c.AddOn, addOn) && c.At.After(from) && c.At.Before(until)
 	})
-	return posted || h.recordedCreated(m.Number, m.AddOn, by.Time.Add(-lag), by.Time.Add(lag))
 }
 
 // recordedCreated says whether an object had an add-on on record as assigned by the
