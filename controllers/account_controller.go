@@ -37,6 +37,8 @@ const (
 	// accountDelay is how long an account waits before it looks at what changed, so that
 	// many changes are one look.
 	accountDelay = time.Second
+	// cacheDelay is how long an account waits for the cache after a conflict.
+	cacheDelay = 100 * time.Millisecond
 	// tellAfter is how long Twilio must have given no good answer before the account says
 	// that it is in trouble.
 	tellAfter = 15 * time.Second
@@ -74,6 +76,15 @@ func newAccountReconciler(mgr ctrl.Manager, conns *connections, members *fleet.F
 // Reconcile looks at one account. Twilio is asked only about a credential that it has not
 // accepted yet.
 func (r *accountReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	result, err := r.reconcile(ctx, req)
+	if apierrors.IsConflict(err) {
+		// The cache is behind, mostly behind this process's own last write. That is no error.
+		return ctrl.Result{RequeueAfter: cacheDelay}, nil
+	}
+	return result, err
+}
+
+func (r *accountReconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	attempt := r.connections.limiters.Begin("TwilioAccount/" + req.Name)
 	defer attempt.End()
 	var account v1alpha1.TwilioAccount

@@ -149,7 +149,8 @@ what is done here.`)
 func (a *app) resumeCommand() *cobra.Command {
 	return a.switchCommand("resume", "resumed", false,
 		"Let the operator act again on objects or an account",
-		"Take back what suspend did: set spec.suspend to false on objects, or with --account on a TwilioAccount.")
+		`Take back what suspend did: set spec.suspend to false on objects, or with --account
+on a TwilioAccount.`)
 }
 
 // switchCommand makes the commands that set suspend; done is the verb's past participle.

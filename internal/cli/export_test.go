@@ -237,7 +237,7 @@ func TestExportFromTerraform(t *testing.T) {
 	differs := state(instance(1, 1), instance(2, 3))
 	other := t.TempDir()
 	r = w.runWith(differs, "export", "--from-terraform", "-", "--output-dir", other)
-	oneSentence(t, r, "Twilio differs from the state")
+	oneSentence(t, r, "the state and Twilio differ")
 	if left := files(t, other); len(left) > 0 {
 		t.Errorf("it wrote %v", left)
 	}

@@ -79,7 +79,7 @@ func (f *planFlags) validate() error {
 	case f.against != "" && slices.Contains(f.paths, manifests.Stdin):
 		return errors.New("--against needs files: the standard input has no history")
 	case f.maxRemovals < -1:
-		return fmt.Errorf("--max-removals must not be negative")
+		return errors.New("--max-removals must not be negative")
 	}
 	return nil
 }
@@ -168,7 +168,10 @@ func (a *app) recorded(ctx context.Context, f *planFlags) (map[string]review.Rec
 	found := map[string]review.Record{}
 	for i := range all {
 		o := &all[i]
-		found[o.Namespace+"/"+o.Name] = review.Record{NumberSID: string(o.Spec.PhoneNumberSID), AddOns: o.Status.AddOns}
+		found[o.Namespace+"/"+o.Name] = review.Record{
+			NumberSID: string(o.Spec.PhoneNumberSID), AddOns: o.Status.AddOns,
+			Held: o.Status.Claim == v1alpha1.ClaimHeld, Created: o.CreationTimestamp.Time,
+		}
 	}
 	return found, nil
 }

@@ -160,7 +160,7 @@ func TestPlanAgainst(t *testing.T) {
 
 	// Renamed: the new object takes over, and only the difference goes.
 	put(t, filepath.Join(numbers, "c.yaml"), object("c", 1, []int{2}))
-	run("default/a true\ndefault/c false -1 =2\ndefault/b false =1", 2)
+	run("default/a true -1\ndefault/c false =2\ndefault/b false =1", 2)
 	put(t, filepath.Join(numbers, "c.yaml"), object("c", 1, []int{2}, "managementPolicy: Additive"))
 	run("default/a true -1\ndefault/c false =2 unmanaged 1\ndefault/b false =1", 2)
 

@@ -366,7 +366,10 @@ func TestMetricsNeedAuthorization(t *testing.T) {
 	})
 	for _, series := range []string{
 		`twilio_addon_operator_assignments{account="default",reason="Synced"}`,
-		`twilio_addon_operator_addons_assigned_total{account="` + account + `"}`,
+		`twilio_addon_operator_addons_assigned_total{account="` + account + `",cause="Spec"}`,
+		`twilio_addon_operator_account_ready{account="default",reason="CredentialsAccepted"} 1`,
+		`twilio_addon_operator_removals_held{account="default"} 0`,
+		`twilio_addon_operator_build_info{version="`,
 		`twilio_addon_operator_twilio_requests_total{account="` + account + `"`,
 		"controller_runtime_reconcile_total", "workqueue_depth",
 	} {

@@ -172,8 +172,7 @@ const DefaultPatience = 10 * time.Second
 
 const maxAttempts = 4
 
-// retry repeats a read after a failure that may pass: throttling, an error of Twilio's,
-// one 404 (Twilio gives stray ones). Reading is harmless, so it may be repeated.
+// retry repeats a read after a failure that may pass. Reading is harmless.
 func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, error) {
 	var last error
 	for attempt := 1; ; attempt++ {
@@ -182,16 +181,8 @@ func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, e
 			return value, last
 		}
 		last = err
-		again := twilio.IsThrottled(err) || twilio.IsTransient(err) || (twilio.IsNotFound(err) && attempt == 1)
-		if err == nil || !again || attempt == maxAttempts || ctx.Err() != nil {
-			return value, err
-		}
-		patience := cmp.Or(s.options.Patience, DefaultPatience)
-		wait := patience / 40 << attempt
-		if asked, ok := twilio.RetryAfter(err); ok {
-			wait = max(wait, asked)
-		}
-		if wait > patience {
+		wait, again := s.again(attempt, err)
+		if !again || ctx.Err() != nil {
 			return value, err
 		}
 		select {
@@ -200,6 +191,21 @@ func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, e
 			return value, err
 		}
 	}
+}
+
+// again says whether to repeat a read after the attempt that ended with err, and when. A
+// 404 is repeated once: Twilio gives stray ones.
+func (s *scanner) again(attempt int, err error) (wait time.Duration, again bool) {
+	stray := twilio.IsNotFound(err) && attempt == 1
+	if attempt == maxAttempts || (!twilio.IsThrottled(err) && !twilio.IsTransient(err) && !stray) {
+		return 0, false
+	}
+	patience := cmp.Or(s.options.Patience, DefaultPatience)
+	wait = patience / 40 << attempt
+	if asked, ok := twilio.RetryAfter(err); ok {
+		wait = max(wait, asked)
+	}
+	return wait, wait <= patience
 }
 
 func once[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, error) {
