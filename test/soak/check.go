@@ -152,7 +152,7 @@ func (s *scene) hasToClean(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
 	return slices.ContainsFunc(addOns, func(addOn string) bool {
 		next := heir(me, others)
 		exact := next != nil && next.held && next.version.Exact && !next.version.lists(addOn)
-		return keeper(others, addOn) == nil && !exact
+		return keeper(me.version, others, addOn) == nil && !exact
 	})
 }
 
