@@ -185,7 +185,7 @@ func TestOutageIsToldByTheAccount(t *testing.T) {
 	eventually(t, "the account tells of the outage", func() (bool, string) {
 		get(t, account)
 		c := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady)
-		return c != nil && c.Reason == v1alpha1.ReasonTwilioUnavailable && strings.Contains(c.Message, "Last good answer: 2"), fmt.Sprint(c)
+		return c != nil && c.Reason == v1alpha1.ReasonTwilioUnavailable && strings.Contains(c.Message, "Last good answer: 2"), c.String()
 	})
 	for _, a := range all {
 		get(t, a)

@@ -249,6 +249,7 @@ func TestPlanOfSeveralAccounts(t *testing.T) {
 }
 
 func TestPlanFailsWholly(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		change func(w *world)
 		stdin  string
