@@ -248,6 +248,16 @@ func TestPlanOfSeveralAccounts(t *testing.T) {
 	}
 }
 
+func TestPlanOfASuspendedAccount(t *testing.T) {
+	w := newWorld(t)
+	account := "apiVersion: addons.twilio-operator.dev/v1alpha1\nkind: TwilioAccount\nmetadata: {name: default}\nspec:\n  accountSID: " + ac +
+		"\n  credentialsSecretRef: {name: s}\n  suspend: true\n"
+	code, got := w.planned(documents(account, object("a", 1, nil)))
+	if code != 0 || in(&got.Changes[0]) != "" || got.Changes[0].Note != "the account is suspended: nothing is done" {
+		t.Errorf("exit %d: %+v", code, got.Changes)
+	}
+}
+
 func TestPlanFailsWholly(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {

@@ -123,7 +123,7 @@ func Make(in Input) *Review {
 	for i := range in.Desired {
 		r.remains[key(&in.Desired[i])] = true
 	}
-	r.owners = r.ownersOf(in.Desired)
+	r.owners, r.ownersBefore = r.ownersOf(in.Desired), r.ownersOf(in.Previous)
 	r.deleted()
 	for i := range in.Desired {
 		r.changes = append(r.changes, r.desired(&in.Desired[i]))
@@ -146,6 +146,8 @@ type reviewer struct {
 	previous map[string]*manifests.Assignment
 	// owners are the objects that own each number, by its SID in lower case.
 	owners map[string]*manifests.Assignment
+	// ownersBefore are those of the previous manifests.
+	ownersBefore map[string]*manifests.Assignment
 	// remains are the objects that the manifests still have.
 	remains map[string]bool
 	// departed are the add-ons that deleted objects remove, by number and SID.
@@ -225,6 +227,12 @@ func (r *reviewer) number(a *manifests.Assignment) (live.Number, bool) {
 	return account.Number(string(a.Spec.PhoneNumberSID))
 }
 
+// suspended says whether the operator makes no call for any object of the account.
+func (r *reviewer) suspended(a *manifests.Assignment) bool {
+	account := r.Accounts[a.Spec.AccountRef.Name]
+	return account != nil && account.Suspended
+}
+
 func (r *reviewer) start(a *manifests.Assignment) Change {
 	c := Change{
 		Object: key(a), File: a.File, Line: a.Line, AccountRef: a.Spec.AccountRef.Name,
@@ -245,6 +253,10 @@ func (r *reviewer) desired(a *manifests.Assignment) Change {
 	n, known := r.number(a)
 	if a.Spec.Suspend {
 		c.Note = "suspended: nothing is done"
+		return c
+	}
+	if r.suspended(a) {
+		c.Note = "the account is suspended: nothing is done"
 		return c
 	}
 	if !known {
@@ -359,6 +371,10 @@ func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
 	if c.Note = leftAlone(old); c.Note != "" {
 		return
 	}
+	if r.suspended(old) {
+		c.Note = "deleted: it waits, for the account is suspended"
+		return
+	}
 	n, known := r.number(old)
 	if !known {
 		c.Note = "deleted: the account does not have the number"
@@ -373,7 +389,7 @@ func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
 		return !keeps(heir, sid) &&
 			slices.ContainsFunc(n.AddOns, func(l twilio.AssignedAddOn) bool { return strings.EqualFold(l.SID, sid) })
 	}
-	wasOwner := r.ownersOf(r.Previous)[numberOf(old)] == old
+	wasOwner := r.ownersBefore[numberOf(old)] == old
 	for _, step := range plan.Departure(&old.Spec, r.Recorded[key(old)].AddOns, wasOwner) {
 		if sid := step.TwilioSID(); goes(sid) && !r.departed[departure(old, sid)] {
 			r.departed[departure(old, sid)] = true
