@@ -86,11 +86,11 @@ func makeTriple(random *rand.Rand) (string, func(context.Context, *run) error) {
 	}
 	orderOf := random.Perm(len(objects))
 	patience, between := time.Duration(random.IntN(3))*time.Second, time.Duration(random.IntN(3)*random.IntN(400))*time.Millisecond
-	words := "create " + strings.Join(specs, " ")
-	words += fmt.Sprintf(" when each has said something, or after %s, delete", patience)
+	keys := make([]string, 0, len(objects))
 	for _, i := range orderOf {
-		words += " " + client.ObjectKeyFromObject(objects[i]).String()
+		keys = append(keys, client.ObjectKeyFromObject(objects[i]).String())
 	}
+	words := fmt.Sprintf("create %s when each has said something, or after %s, delete %s", strings.Join(specs, " "), patience, strings.Join(keys, " "))
 	words += fmt.Sprintf(", %s apart", between)
 	return words, func(ctx context.Context, r *run) error {
 		for _, a := range objects {
