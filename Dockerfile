@@ -2,9 +2,9 @@
 # Copyright The twilio-addon-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# The second way to the image, for those who build with a container engine; "make image"
-# needs none. The binary is the same. The base images are named by tag, because their
-# digests have not been looked up: pin them with @sha256:... where it matters.
+# An alternative to "make image" for people who build with a container engine. The binary is
+# the same. The base images are named by tag and not by digest: pin them with @sha256:...
+# where it matters.
 
 # Go cross-compiles, so the builder runs on the machine's own platform.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS builder

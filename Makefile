@@ -250,6 +250,10 @@ $(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum | $(DEV)
 $(BIN)/kubectl: hack/controlplane/go.mod | $(DEV)
 	@$(DEV) build -name "compiling kubectl" -module hack/controlplane -o $@ k8s.io/kubernetes/cmd/kubectl && touch $@
 
+# For tests: it installs the kubectl plugin's archive.
+$(BIN)/krew: hack/tools/krew/go.mod hack/tools/krew/go.sum | $(DEV)
+	@$(DEV) build -name "compiling krew" -module hack/tools/krew -o $@ sigs.k8s.io/krew/cmd/krew && touch $@
+
 $(BIN)/govulncheck: hack/tools/go.mod hack/tools/go.sum | $(DEV)
 	@$(DEV) build -name "compiling govulncheck" -module hack/tools -o $@ $(govulncheck) && touch $@
 

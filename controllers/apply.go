@@ -39,7 +39,7 @@ type worker struct {
 
 func (r *assignmentReconciler) newWorker(cl *twilio.Client, s *scope, res *result) *worker {
 	w := &worker{r: r, cl: cl, s: s, number: string(s.object.Spec.PhoneNumberSID), phoneNumber: s.object.Status.PhoneNumber,
-		cause: causeOf(s.object), ledger: res.ledger, changes: &res.changes}
+		cause: s.cause, ledger: res.ledger, changes: &res.changes}
 	if res.observed != nil {
 		w.phoneNumber = res.observed.phoneNumber
 	}

@@ -99,6 +99,8 @@ type scope struct {
 	claims []ownership.Claim
 	// records is what is on record of the object's add-ons.
 	records []v1alpha1.AddOnStatus
+	// cause is why this reconcile would write to Twilio.
+	cause   cause
 	attempt *twilio.Attempt
 }
 
@@ -140,7 +142,7 @@ type result struct {
 
 // gather collects what a reconcile needs besides Twilio's answers.
 func (r *assignmentReconciler) gather(ctx context.Context, a *assignment, attempt *twilio.Attempt) (*scope, error) {
-	s := &scope{object: a, records: ledger.Read(a), attempt: attempt}
+	s := &scope{object: a, records: ledger.Read(a), cause: causeOf(a), attempt: attempt}
 	var err error
 	if s.account, err = r.admission.accountOf(ctx, a); asOutcome(err) != nil {
 		s.denied = asOutcome(err)

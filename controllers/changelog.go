@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -36,10 +37,10 @@ func causeOf(a *assignment) cause {
 	switch {
 	case !a.DeletionTimestamp.IsZero():
 		return causeDelete
-	case a.Status.ObservedGeneration != a.Generation || isReconciling(a):
-		return causeSpec
+	case meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) && a.Status.ObservedGeneration == a.Generation:
+		return causeDrift
 	}
-	return causeDrift
+	return causeSpec
 }
 
 // log writes one line of the change log: for each write to Twilio who, what, why, and how

@@ -41,7 +41,7 @@ const (
 // something happened. It says when to look again.
 func (r *assignmentReconciler) report(ctx context.Context, s *scope, res result, err error) (ctrl.Result, error) {
 	a := s.object
-	r.recordChanges(a, res)
+	r.recordChanges(s, res)
 	r.settleDemand(s, res, err)
 	if res.finalizerRemoved && asOutcome(err) == nil {
 		return ctrl.Result{}, err
@@ -146,11 +146,12 @@ func (r *assignmentReconciler) patchStatus(ctx context.Context, a *assignment, n
 }
 
 // recordChanges tells of what was changed in Twilio, in events and metrics.
-func (r *assignmentReconciler) recordChanges(a *assignment, res result) {
+func (r *assignmentReconciler) recordChanges(s *scope, res result) {
+	a := s.object
 	if !res.changes.any() {
 		return
 	}
-	r.metrics.changed(string(res.account.Spec.AccountSID), causeOf(a), res.changes)
+	r.metrics.changed(string(res.account.Spec.AccountSID), s.cause, res.changes)
 	if sids := res.changes.assigned; len(sids) > 0 {
 		r.event(a, corev1.EventTypeNormal, "AddOnsAssigned", "Assign", "Assigned "+strings.Join(sids, ", "))
 	}

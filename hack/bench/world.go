@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -132,8 +131,8 @@ func (w *world) applyAccount(ctx context.Context, account, limit int, resync tim
 			APIBaseURL:            w.sim.URL,
 			MaxConcurrentRequests: int32(limit),
 			ResyncInterval:        metav1.Duration{Duration: resync},
-			// A hold would be measured as slowness.
-			RemovalBudget: v1alpha1.RemovalBudget{MaxNumbers: new(intstr.FromString("100%"))},
+			// Every removal is counted in the account's status first, as by default, and none is held.
+			RemovalBudget: v1alpha1.RemovalBudget{MinNumbers: new(int32(100_000))},
 		},
 	})
 }

@@ -298,7 +298,7 @@ func TestCacheFollowsXDG(t *testing.T) {
 	}
 }
 
-// TestBuildsForThisMachine: GOOS may be set for the program that is built beside.
+// TestBuildsForThisMachine checks that GOOS and GOARCH do not affect the control plane.
 func TestBuildsForThisMachine(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "offline")
@@ -517,7 +517,7 @@ func TestWaitingCanBeInterrupted(t *testing.T) {
 	m.wantNothingUnfinished()
 }
 
-// firstWrite passes on the first of what is written to it.
+// firstWrite sends the first text that is written to it.
 type firstWrite chan string
 
 func (w firstWrite) Write(text []byte) (int, error) {

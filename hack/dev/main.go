@@ -29,7 +29,7 @@ const usage = `usage:
   dev fuzz TIME                             run each fuzz target for TIME
 `
 
-// errUsage is an error of whoever called; it has been reported.
+// errUsage is a usage error that was already reported.
 var errUsage = errors.New("wrong usage")
 
 func main() {

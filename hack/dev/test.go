@@ -24,7 +24,7 @@ import (
 // testenv is the package that starts control planes.
 const testenv = "github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 
-// goPackage is what "go list -json" tells about a package.
+// goPackage has the fields of "go list -json" that are used here.
 type goPackage struct {
 	Dir, ImportPath                    string
 	GoFiles, TestGoFiles, XTestGoFiles []string

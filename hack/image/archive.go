@@ -25,8 +25,7 @@ import (
 const maxArchive = 1 << 30
 
 // writeArchive writes an OCI image layout as one tar file, and returns the digest of the
-// index: the one that a registry gives it, too. The name may be empty. A failure leaves
-// no file.
+// index, which is the same in a registry. The name may be empty. A failure leaves no file.
 func writeArchive(index v1.ImageIndex, imageName, path string) (digest v1.Hash, err error) {
 	folder, err := os.MkdirTemp("", "image-")
 	if err != nil {
@@ -124,7 +123,7 @@ func readTree(folder, prefix string) ([]entry, error) {
 }
 
 // push pushes the image of an archive to a reference with a tag, and returns the
-// reference that pins it by digest. Credentials are those of the keychain.
+// reference that pins it by digest. Credentials come from the keychain.
 func push(ctx context.Context, archive, reference string, keychain authn.Keychain) (pinned string, err error) {
 	tag, err := name.NewTag(reference, name.StrictValidation)
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 	sourceURL   = "https://github.com/twilio-addon-operator/twilio-addon-operator"
 )
 
-// imageSpec is what an image is built from.
+// imageSpec is the input of an image build.
 type imageSpec struct {
 	managers []manager
 	licenses string // the folder

@@ -28,8 +28,8 @@ for platform in ${platforms//,/ }; do
 	managers+=("--manager=$platform=$manager")
 done
 
-# What goes into the binaries: the modules, and Go itself. The certificates are a module of
-# the image builder.
+# Lists what goes into the binaries: the modules, and Go itself. The certificates are a
+# module of the image builder.
 modules() {
 	local platform format='{{with .Module}}{{if not .Main}}{{.Path}}@{{.Version}} {{.Dir}}{{end}}{{end}}'
 	for platform in ${platforms//,/ }; do

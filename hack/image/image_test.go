@@ -129,7 +129,7 @@ func imagesOf(t *testing.T, index v1.ImageIndex) map[string]v1.Image {
 	return images
 }
 
-// file is what a layer says of a file, with its content.
+// file is the header and the content of a file in a layer.
 type file struct {
 	Mode    int64
 	Owner   [2]int
@@ -280,7 +280,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// What the platform says is what the program in it is for.
+// Each image has a program for the platform that it names.
 func TestProgramsAreOfTheirPlatform(t *testing.T) {
 	want := map[string]elf.Machine{"linux/amd64": elf.EM_X86_64, "linux/arm64": elf.EM_AARCH64}
 	got := map[string]elf.Machine{}
@@ -381,7 +381,7 @@ func TestPushAndPullBack(t *testing.T) {
 			t.Errorf("%s is %s, want %s", reference, got, digest)
 		}
 	}
-	// What a node of one platform pulls.
+	// Pull as a node of one platform does.
 	parsed, err := name.ParseReference(pinned)
 	if err != nil {
 		t.Fatal(err)

@@ -33,8 +33,8 @@ type entry struct {
 	content []byte
 }
 
-// baseLayer holds what a static binary needs beside itself. It changes only with the
-// pinned dependencies, so that releases share it.
+// baseLayer holds the files that a static binary needs. It changes only with the pinned
+// dependencies, so that releases share it.
 func baseLayer(licenses []entry) (v1.Layer, error) {
 	return makeLayer(append([]entry{
 		{path: "etc/", mode: 0o755},
@@ -109,7 +109,7 @@ var machines = map[string]elf.Machine{
 	"arm64": elf.EM_AARCH64,
 }
 
-// checkBinary refuses what would start on no node of the platform: a program of another
+// checkBinary refuses a program that cannot start on the platform: one for another
 // architecture, or one that needs a dynamic linker, which the image does not have.
 func checkBinary(binary []byte, platform v1.Platform) error {
 	file, err := elf.NewFile(bytes.NewReader(binary))

@@ -8,8 +8,8 @@
 //	image push --archive dist/image.tar registry.example.com/twilio-addon-operator:v1.0.0
 //
 // The same input gives the same bytes on every machine: nothing in the archive depends on
-// the clock, the file system or the user. What the tests do not show is that a container
-// engine runs the image; the tests on a real node do.
+// the clock, the file system or the user. The tests do not show that a container engine
+// runs the image.
 package main
 
 import (

@@ -18,8 +18,8 @@ const completeWithin = 3 * time.Second
 type names func(ctx context.Context) ([]string, error)
 
 // completeFlag completes a flag's value with live names. Without a cluster there are none.
+// Registering fails only for a flag that does not exist.
 func (a *app) completeFlag(cmd *cobra.Command, flag string, list names) {
-	//nolint:errcheck // it only fails for a flag that does not exist
 	_ = cmd.RegisterFlagCompletionFunc(flag, completeWith(list))
 }
 
@@ -35,8 +35,8 @@ func completeWith(list names) cobra.CompletionFunc {
 	}
 }
 
+// completeWords completes a flag's value with fixed words.
 func completeWords(cmd *cobra.Command, flag string, words ...string) {
-	//nolint:errcheck // it only fails for a flag that does not exist
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 

@@ -91,6 +91,11 @@ func (f *exportFlags) validate() error {
 	default:
 		return fmt.Errorf("--name-from must be e164 or friendly-name, not %q", f.nameFrom)
 	}
+	return f.validateTogether()
+}
+
+// validateTogether checks which flags go with which.
+func (f *exportFlags) validateTogether() error {
 	switch {
 	case f.outputDir != "" && f.outputFile != "":
 		return errors.New("give --output-dir or --output-file, not both")

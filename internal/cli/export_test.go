@@ -118,6 +118,7 @@ func TestExportToAFolder(t *testing.T) {
 }
 
 func TestExportFailsWholly(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		change func(w *world)
 		args   []string
@@ -237,7 +238,7 @@ func TestExportFromTerraform(t *testing.T) {
 	differs := state(instance(1, 1), instance(2, 3))
 	other := t.TempDir()
 	r = w.runWith(differs, "export", "--from-terraform", "-", "--output-dir", other)
-	oneSentence(t, r, "Twilio differs from the state")
+	oneSentence(t, r, "the state and Twilio differ")
 	if left := files(t, other); len(left) > 0 {
 		t.Errorf("it wrote %v", left)
 	}

@@ -79,7 +79,7 @@ func (f *planFlags) validate() error {
 	case f.against != "" && slices.Contains(f.paths, manifests.Stdin):
 		return errors.New("--against needs files: the standard input has no history")
 	case f.maxRemovals < -1:
-		return fmt.Errorf("--max-removals must not be negative")
+		return errors.New("--max-removals must not be negative")
 	}
 	return nil
 }
@@ -168,7 +168,10 @@ func (a *app) recorded(ctx context.Context, f *planFlags) (map[string]review.Rec
 	found := map[string]review.Record{}
 	for i := range all {
 		o := &all[i]
-		found[o.Namespace+"/"+o.Name] = review.Record{NumberSID: string(o.Spec.PhoneNumberSID), AddOns: o.Status.AddOns}
+		found[o.Namespace+"/"+o.Name] = review.Record{
+			NumberSID: string(o.Spec.PhoneNumberSID), AddOns: o.Status.AddOns,
+			Held: o.Status.Claim == v1alpha1.ClaimHeld, Created: o.CreationTimestamp.Time,
+		}
 	}
 	return found, nil
 }
@@ -211,7 +214,10 @@ func (a *app) readAccounts(ctx context.Context, f *planFlags, in *review.Input, 
 	}
 	found := map[string]*live.Account{}
 	for ref, sid := range sids {
-		found[ref] = read[sid]
+		account := *read[sid] // of several names for one account, one may be suspended
+		at := slices.IndexFunc(declared, func(a v1alpha1.TwilioAccount) bool { return a.Name == ref }) // as it is, before as it was
+		account.Suspended = at >= 0 && declared[at].Spec.Suspend
+		found[ref] = &account
 	}
 	return found, nil
 }

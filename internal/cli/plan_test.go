@@ -160,7 +160,7 @@ func TestPlanAgainst(t *testing.T) {
 
 	// Renamed: the new object takes over, and only the difference goes.
 	put(t, filepath.Join(numbers, "c.yaml"), object("c", 1, []int{2}))
-	run("default/a true\ndefault/c false -1 =2\ndefault/b false =1", 2)
+	run("default/a true -1\ndefault/c false =2\ndefault/b false =1", 2)
 	put(t, filepath.Join(numbers, "c.yaml"), object("c", 1, []int{2}, "managementPolicy: Additive"))
 	run("default/a true -1\ndefault/c false =2 unmanaged 1\ndefault/b false =1", 2)
 
@@ -248,7 +248,18 @@ func TestPlanOfSeveralAccounts(t *testing.T) {
 	}
 }
 
+func TestPlanOfASuspendedAccount(t *testing.T) {
+	w := newWorld(t)
+	account := "apiVersion: addons.twilio-operator.dev/v1alpha1\nkind: TwilioAccount\nmetadata: {name: default}\nspec:\n  accountSID: " + ac +
+		"\n  credentialsSecretRef: {name: s}\n  suspend: true\n"
+	code, got := w.planned(documents(account, object("a", 1, nil)))
+	if code != 0 || in(&got.Changes[0]) != "" || got.Changes[0].Note != "the account is suspended: nothing is done" {
+		t.Errorf("exit %d: %+v", code, got.Changes)
+	}
+}
+
 func TestPlanFailsWholly(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		change func(w *world)
 		stdin  string

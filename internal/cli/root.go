@@ -89,7 +89,6 @@ TWILIO_AUTH_TOKEN. With --account NAME they take that of a TwilioAccount,
 if you may read its Secret. No command writes to Twilio.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl twilio-addons"},
 	}
 	root.SetIn(a.In)

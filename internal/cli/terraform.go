@@ -61,7 +61,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 	if name == "-" {
 		return io.ReadAll(a.In)
 	}
-	return os.ReadFile(name)
+	return os.ReadFile(name) //nolint:gosec // the user names the file
 }
 
 // migration is one run of export --from-terraform.
@@ -183,5 +183,5 @@ func (t *migration) prove(ctx context.Context, files []export.File) error {
 		t.app.note("not proven: Twilio differs from the state, as listed above")
 		return nil
 	}
-	return errors.New("Twilio differs from the state: apply Terraform first, give --policy Additive to leave alone what it does not manage, or --allow-drift; nothing was written") //nolint:staticcheck // a name begins with a capital
+	return errors.New("the state and Twilio differ: apply Terraform first, give --policy Additive to leave alone what it does not manage, or --allow-drift; nothing was written")
 }

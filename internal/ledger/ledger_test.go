@@ -122,6 +122,8 @@ func TestTransitions(t *testing.T) {
 			refused, func(*ledger.Ledger) {}, records{now}, sids{a}},
 		"begin again after no answer": {"it is on record already",
 			begun, func(*ledger.Ledger) {}, records{now}, nil},
+		"begin what was begun as nobody's": {"it was not on record as the object's own",
+			record{SID: a, State: assigning}, func(*ledger.Ledger) {}, records{now}, sids{a}},
 		"assigned": {"Twilio says so",
 			fresh, func(l *ledger.Ledger) { l.Assigned("XEA", listed("XEa")) },
 			records{described(record{SID: a, State: assigned, Ownership: created})}, sids{a}},

@@ -99,12 +99,13 @@ func TestClock(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	b := schedule.NewBackoff[string]()
 	near := func(got, want time.Duration) bool { return got >= want*9/10 && got <= want*11/10 }
-	for failures, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
+	for failures, seconds := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
+		want := time.Duration(seconds) * time.Second
 		if n := b.Failures("a"); n != failures {
 			t.Errorf("%d failures are counted, want %d", n, failures)
 		}
-		if got := b.Failed("a"); !near(got, want*time.Second) {
-			t.Errorf("the wait after %d failures is %s, want about %s", failures+1, got, want*time.Second)
+		if got := b.Failed("a"); !near(got, want) {
+			t.Errorf("the wait after %d failures is %s, want about %s", failures+1, got, want)
 		}
 	}
 	for range 100 {

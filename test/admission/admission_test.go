@@ -1,7 +1,7 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package admission puts the policies of config/admission to a real API server.
+// Package admission tests the policies of config/admission on a real API server.
 package admission
 
 import (
@@ -31,7 +31,7 @@ import (
 
 const (
 	folder = "../../config/admission"
-	// listed is a number that the ConfigMap of the sample has for the namespace telephony.
+	// listed is a number that the sample ConfigMap lists for the namespace telephony.
 	listed   = "PN0123456789abcdef0123456789abcdef"
 	unlisted = "PNffffffffffffffffffffffffffffffff"
 
@@ -40,7 +40,7 @@ const (
 	labelAuthoritative = "addons.twilio-operator.dev/authoritative"
 )
 
-// namespaces by name, with the labels that the policies look at.
+// namespaces maps names to the labels that the policies select by.
 var namespaces = map[string]map[string]string{
 	testenv.Namespace: nil,
 	"free":            nil,
@@ -98,7 +98,7 @@ func prepare(ctx context.Context) error {
 	return awaitPolicies(ctx)
 }
 
-// manifests are the objects of the files that the kustomization names.
+// manifests returns the objects in the files that the kustomization names.
 func manifests() ([]*unstructured.Unstructured, error) {
 	content, err := os.ReadFile(filepath.Join(folder, "kustomization.yaml"))
 	if err != nil {
@@ -127,7 +127,7 @@ func manifests() ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// awaitPolicies waits until the API server has come to enforce every policy.
+// awaitPolicies waits until the API server enforces every policy.
 func awaitPolicies(ctx context.Context) error {
 	for _, refused := range []*v1alpha1.PhoneNumberAddOnAssignment{
 		assignment("telephony", unlisted), assignment("retaining", unlisted), assignment("additive", unlisted),
@@ -147,7 +147,7 @@ func awaitPolicies(ctx context.Context) error {
 	return nil
 }
 
-// assignment is an object with every default, as most people write it.
+// assignment returns an object in which every optional field has its default.
 func assignment(namespace, number string, changes ...func(*v1alpha1.PhoneNumberAddOnAssignment)) *v1alpha1.PhoneNumberAddOnAssignment {
 	a := &v1alpha1.PhoneNumberAddOnAssignment{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "line-", Namespace: namespace},
@@ -213,7 +213,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// expect fails unless the error is a refusal that says something, or none where that is empty.
+// expect fails the test unless err is a refusal that contains the text; without a text, unless err is nil.
 func expect(t *testing.T, err error, says string) {
 	t.Helper()
 	switch {
@@ -226,7 +226,7 @@ func expect(t *testing.T, err error, says string) {
 	}
 }
 
-// numbers reads the ConfigMap of the sample, and puts it back at the end of the test.
+// numbers reads the sample ConfigMap, and restores it at the end of the test.
 func numbers(t *testing.T) *corev1.ConfigMap {
 	t.Helper()
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "twilio-numbers", Namespace: testenv.Namespace}}
@@ -249,7 +249,7 @@ func numbers(t *testing.T) *corev1.ConfigMap {
 	return config
 }
 
-// The list may lose a number, and go altogether.
+// A number may be taken off the list, and the list itself may be deleted.
 func TestParameters(t *testing.T) {
 	ctx := t.Context()
 	config := numbers(t)
@@ -275,7 +275,7 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// As many numbers as a ConfigMap holds are not too many for the expression.
+// The expression can handle as many numbers as a ConfigMap holds.
 func TestFullList(t *testing.T) {
 	config := numbers(t)
 	var list strings.Builder
@@ -290,7 +290,7 @@ func TestFullList(t *testing.T) {
 	awaitAnswer(t, "one that is not on the list is refused", listed, "the namespace telephony may not use the number "+listed)
 }
 
-// awaitAnswer waits until the creation of an object for a number is answered so.
+// awaitAnswer waits until creating an object for a number gets this answer.
 func awaitAnswer(t *testing.T, what, number, says string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -306,8 +306,8 @@ func awaitAnswer(t *testing.T, what, number, says string) {
 	}
 }
 
-// inStrictNamespace creates an object that breaks every rule in a namespace of its own, which then
-// gets every label.
+// inStrictNamespace creates an object that breaks every rule in its own namespace, and then gives
+// that namespace every label.
 func inStrictNamespace(t *testing.T, name string, changes ...func(*v1alpha1.PhoneNumberAddOnAssignment)) *v1alpha1.PhoneNumberAddOnAssignment {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -333,7 +333,7 @@ func inStrictNamespace(t *testing.T, name string, changes ...func(*v1alpha1.Phon
 	return a
 }
 
-// Objects that were there before their namespace got its labels: nobody is held up.
+// Objects that existed before their namespace got its labels can still be edited and deleted.
 func TestObjectsFromBefore(t *testing.T) {
 	ctx := t.Context()
 	a := inStrictNamespace(t, "relabelled")
@@ -357,8 +357,8 @@ func TestObjectsFromBefore(t *testing.T) {
 	}
 }
 
-// An object that breaks every rule is deleted: its owner deletes it and may still let it go
-// with Retain, and the operator takes its finalizer away.
+// An object that breaks every rule can be deleted: its owner may release it with Retain, and the
+// operator may remove its finalizer.
 func TestNothingDeniesDeletion(t *testing.T) {
 	ctx := t.Context()
 	a := inStrictNamespace(t, "leaving", func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Finalizers = []string{v1alpha1.FinalizerUnassign} })
@@ -387,8 +387,8 @@ func TestNothingDeniesDeletion(t *testing.T) {
 	}
 }
 
-// The same from the text: no rule is for a deletion, or for what the operator reports, and a policy
-// that cannot be evaluated refuses.
+// The same, read from the manifests: no rule covers deletions or status, and a policy that cannot
+// be evaluated refuses.
 func TestRulesOfThePolicies(t *testing.T) {
 	var policies admissionv1.ValidatingAdmissionPolicyList
 	if err := cluster.List(t.Context(), &policies); err != nil {

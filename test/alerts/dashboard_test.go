@@ -14,7 +14,7 @@ import (
 
 const dashboardPath = "config/grafana/dashboard.json"
 
-// board is what the tests read of the dashboard.
+// board holds the parts of the dashboard that the tests read.
 type board struct {
 	UID        string `json:"uid"`
 	Title      string `json:"title"`
@@ -67,7 +67,7 @@ func dashboard(t *testing.T) board {
 
 var variable = regexp.MustCompile(`\$\{?(\w+)\}?`)
 
-// substituted is a query as Grafana sends it, with every variable at All.
+// substituted returns the query that Grafana sends when every variable is All.
 func substituted(query string) string {
 	return variable.ReplaceAllStringFunc(query, func(name string) string {
 		switch name {
@@ -78,7 +78,7 @@ func substituted(query string) string {
 	})
 }
 
-// queries are those of all panels and variables, by where they are.
+// queries returns the queries of all panels and variables, by their place in the dashboard.
 func queries(t *testing.T, b board) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -101,7 +101,7 @@ func queries(t *testing.T, b board) map[string]string {
 		if values == nil {
 			t.Fatalf("the variable %s: %q is no label_values(metric, label)", v.Name, query.Query)
 		}
-		// As a query whose result has the label, so that the label is checked too.
+		// Write it as a query whose result has the label, so that the label is checked too.
 		all["variable "+v.Name] = fmt.Sprintf("count by (%s) (%s)", values[2], substituted(values[1]))
 	}
 	return all
@@ -122,7 +122,7 @@ func TestDashboardNamesMetricsThatExist(t *testing.T) {
 	}
 }
 
-// checkLegend fails for a label that the query's result has not.
+// checkLegend fails for a label that is missing in the query's result.
 func checkLegend(t *testing.T, title, legend, query string) {
 	t.Helper()
 	kept := grouping(leftmost(parse(t, query)))
@@ -168,7 +168,7 @@ func TestDashboardPanels(t *testing.T) {
 	}
 }
 
-// Panels that overlap are moved by Grafana, and saved differently from what is here.
+// Grafana moves overlapping panels, and would save them differently from this file.
 func TestDashboardPanelsDoNotOverlap(t *testing.T) {
 	taken := map[[2]int]string{}
 	for _, p := range dashboard(t).Panels {
@@ -183,7 +183,7 @@ func TestDashboardPanelsDoNotOverlap(t *testing.T) {
 	}
 }
 
-// Every variable that a query uses exists, and every one that exists is used.
+// Every variable in a query exists, and every variable is used.
 func TestDashboardVariables(t *testing.T) {
 	content := string(read(t, dashboardPath))
 	builtin := []string{"__rate_interval", "__all"}

@@ -1,5 +1,5 @@
-// The tests of the alerts and of the dashboard. A module of its own, so that Prometheus is
-// no dependency of the operator.
+// Tests of the alerts and the dashboard, in a module of their own, so that the operator does
+// not depend on Prometheus.
 module github.com/twilio-addon-operator/twilio-addon-operator/test/alerts
 
 go 1.26.8

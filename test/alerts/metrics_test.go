@@ -14,11 +14,11 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// targetLabels are those that Prometheus puts on every series that it scrapes.
+// targetLabels are the labels that Prometheus adds to every series that it scrapes.
 var targetLabels = []string{"job", "instance", "namespace", "pod", "service", "container", "endpoint"}
 
-// knownMetrics are the labels of each metric, by its name: what metrics.txt lists, what
-// Prometheus adds by itself, and what the rules record.
+// knownMetrics returns the labels of each metric by its name: those that metrics.txt lists,
+// those that Prometheus adds, and those that the rules record.
 func knownMetrics(t *testing.T) map[string][]string {
 	t.Helper()
 	content, err := os.ReadFile("metrics.txt")
@@ -44,7 +44,7 @@ func knownMetrics(t *testing.T) map[string][]string {
 	return known
 }
 
-// grouping is what an aggregation keeps.
+// grouping describes the labels that an aggregation keeps.
 func grouping(expr parser.Expr) []string {
 	aggregation, ok := expr.(*parser.AggregateExpr)
 	if !ok || aggregation.Without {
@@ -53,8 +53,8 @@ func grouping(expr parser.Expr) []string {
 	return aggregation.Grouping
 }
 
-// checkQuery fails for a metric that does not exist, and for a label that none of the
-// query's metrics has. It returns the names of the metrics.
+// checkQuery fails for an unknown metric, and for a label that none of the query's metrics
+// has. It returns the names of the metrics.
 func checkQuery(t *testing.T, where, query string, known map[string][]string) (used []string) {
 	t.Helper()
 	var mentioned, available []string
@@ -103,7 +103,7 @@ func TestRulesNameMetricsThatExist(t *testing.T) {
 	}
 }
 
-// leftmost is what an alert's labels come from: the left side of its comparisons.
+// leftmost returns the left side of an alert's comparisons, from which its labels come.
 func leftmost(expr parser.Expr) parser.Expr {
 	for {
 		binary, ok := expr.(*parser.BinaryExpr)
@@ -114,7 +114,7 @@ func leftmost(expr parser.Expr) parser.Expr {
 	}
 }
 
-// What metrics.txt lists and nothing uses is listed by mistake.
+// Every metric in metrics.txt is used.
 func TestListedMetricsAreUsed(t *testing.T) {
 	known := knownMetrics(t)
 	used := map[string]bool{}

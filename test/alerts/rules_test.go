@@ -29,7 +29,7 @@ const (
 	rulesPath  = "config/prometheus/rules.yaml"
 	runbooks   = "docs/troubleshooting.md"
 	runbookURL = "https://github.com/twilio-addon-operator/twilio-addon-operator/blob/main/" + runbooks + "#"
-	// interval is that of scrapes and of evaluations.
+	// interval is the time between scrapes, and between evaluations.
 	interval = time.Minute
 )
 
@@ -43,7 +43,7 @@ type rule struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// spec is that of the PrometheusRule: the content of a rule file of Prometheus.
+// spec is the spec of the PrometheusRule, which has the form of a Prometheus rule file.
 type spec struct {
 	Groups []struct {
 		Name  string `json:"name"`
@@ -74,7 +74,7 @@ func read(t *testing.T, path string) []byte {
 	return content
 }
 
-// allRules are the rules of all groups.
+// allRules returns the rules of all groups.
 func allRules(t *testing.T) []rule {
 	t.Helper()
 	var all []rule
@@ -87,15 +87,15 @@ func allRules(t *testing.T) []rule {
 	return all
 }
 
-// server is what of Prometheus evaluates rules: a storage that samples are scraped into as
-// time goes by, the query engine, and the rules.
+// server has the parts of Prometheus that evaluate rules: a storage that gets samples as
+// time passes, the query engine, and the rules.
 type server struct {
 	samples *promqltest.LazyLoader
 	groups  []*rules.Group
 	now     time.Time
 }
 
-// newServer loads the shipped rules, and the samples of a script of promqltest.
+// newServer loads the shipped rules, and samples in the script format of promqltest.
 func newServer(t *testing.T, script string) *server {
 	t.Helper()
 	samples, err := promqltest.NewLazyLoader(script, promqltest.LazyLoaderOpts{EnableAtModifier: true, EnableNegativeOffset: true})
@@ -126,7 +126,7 @@ func newServer(t *testing.T, script string) *server {
 	return s
 }
 
-// ruleFile is what the Prometheus Operator makes of the PrometheusRule.
+// ruleFile returns the rule file that the Prometheus Operator generates from the PrometheusRule.
 func ruleFile(t *testing.T) string {
 	t.Helper()
 	content, err := yaml.Marshal(shipped(t))
@@ -160,12 +160,12 @@ func (s *server) until(t *testing.T, end time.Duration) {
 	}
 }
 
-// firing is an alert as its receiver sees it.
+// firing is an alert as its receiver gets it.
 type firing struct {
 	Alert, Labels, Summary, Description string
 }
 
-// alerts are those in a state, sorted.
+// alerts returns the alerts in a state, sorted.
 func (s *server) alerts(state rules.AlertState) []firing {
 	var all []firing
 	for _, group := range s.groups {
@@ -192,7 +192,7 @@ func seen(name string, alert *rules.Alert) firing {
 	}
 }
 
-// Every alert says what is wrong, how bad it is, and where to read on. The section is there.
+// Every alert says what is wrong and how severe it is, and links to a section that exists.
 func TestAlertsAreComplete(t *testing.T) {
 	sections := map[string]bool{}
 	for _, heading := range regexp.MustCompile(`(?m)^#{2,4} (.+)$`).FindAllStringSubmatch(string(read(t, runbooks)), -1) {

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/prometheus/rules"
 )
 
-// sample is a series as a pod of the operator exports it: what Prometheus adds is put in.
+// sample returns a series of a pod of the operator, with the labels that Prometheus adds.
 func sample(pod, name, labels, values string) string {
 	added := fmt.Sprintf(`job="twilio-addon-operator-controller-manager-metrics-service",namespace="ops",pod=%q,instance="%s:8443"`, pod, pod)
 	return fmt.Sprintf("  %s{%s} %s\n", name, strings.Trim(added+","+labels, ","), values)
@@ -21,36 +21,36 @@ func sample(pod, name, labels, values string) string {
 
 const lease = `name="twilio-addon-operator.twilio-operator.dev"`
 
-// leader is a pod that is up and leads, for 30 hours.
+// leader is a pod that is up and is the leader, for 30 hours.
 func leader(pod string) string {
 	return sample(pod, "up", "", "1x1800") + sample(pod, "leader_election_master_status", lease, "1x1800")
 }
 
-// standby is a pod that is up and does not lead.
+// standby is a pod that is up and is not the leader.
 func standby(pod string) string {
 	return sample(pod, "up", "", "1x1800") + sample(pod, "leader_election_master_status", lease, "0x1800")
 }
 
-// moment is when to look, and what fires then. Nothing else does.
+// moment is a time, and exactly the alerts that fire then.
 type moment struct {
 	after time.Duration
 	fires []firing
 }
 
-// scenario is what the pods export, a value a minute.
+// scenario holds what the pods export, one value per minute.
 type scenario struct {
 	series  []string
 	moments []moment
 }
 
-// plain is an alert that describes itself the same way every time; its description is that of the rule.
+// plain returns an alert whose description is the rule's, without variables.
 func plain(alert, labels, summary string) []firing {
 	return []firing{{Alert: alert, Labels: labels, Summary: summary}}
 }
 
 func minutes(n int) time.Duration { return time.Duration(n) * time.Minute }
 
-// scenarios has for every alert one in which it fires and resolves.
+// scenarios has at least one scenario for each alert, in which it fires and resolves.
 func scenarios() map[string]scenario {
 	all := map[string]scenario{}
 	for _, some := range []map[string]scenario{managerScenarios(), accountScenarios(), objectScenarios(), removalScenarios(), processScenarios()} {
@@ -315,7 +315,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// described puts in the descriptions that are the same every time.
+// described fills in the descriptions that have no variables.
 func described(alerts []firing, texts map[string]string) []firing {
 	var all []firing
 	for _, alert := range alerts {
@@ -327,7 +327,7 @@ func described(alerts []firing, texts map[string]string) []firing {
 	return all
 }
 
-// An alert that no scenario sees firing and resolving is not tested.
+// In some scenario, each alert fires and resolves.
 func TestEveryAlertHasItsScenario(t *testing.T) {
 	resolved := map[string]bool{}
 	for _, s := range scenarios() {

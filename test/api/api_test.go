@@ -1,9 +1,8 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api puts every valid and invalid shape of the kinds to a real API server,
-// as kubectl apply, kubectl create and a server-side apply would, and reads the
-// answers as their sender would.
+// Package api sends valid and invalid objects of the kinds to a real API server, as kubectl
+// apply, kubectl create and server-side apply do, and checks the answers that a user sees.
 package api
 
 import (
@@ -38,7 +37,7 @@ const (
 	account    = "TwilioAccount"
 )
 
-// object makes an object of a kind from the YAML of its spec.
+// object returns an object of a kind from the YAML of its spec.
 func object(t *testing.T, kind, name, spec string) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{Object: map[string]any{}}
@@ -56,7 +55,7 @@ func object(t *testing.T, kind, name, spec string) *unstructured.Unstructured {
 	return o
 }
 
-// ways are how an object comes to the API server.
+// ways are the ways to send an object to the API server.
 var ways = map[string]func(context.Context, *unstructured.Unstructured) error{
 	"create": func(ctx context.Context, o *unstructured.Unstructured) error { return cl.Create(ctx, o) },
 	"server-side apply": func(ctx context.Context, o *unstructured.Unstructured) error {
@@ -241,9 +240,9 @@ func TestImmutable(t *testing.T) {
 	}
 }
 
-// The list belongs to whoever applies it. What Git lists is what the object lists, whoever
-// made or edited it before: under server-side apply, a list that is merged item by item
-// would keep the add-ons of every other manager.
+// The list has one owner, the manager that applied it last. The object lists what Git lists,
+// whichever manager created or edited it before. With server-side apply, a list that is merged
+// item by item would keep the add-ons of every other manager.
 func TestListHasOneOwner(t *testing.T) {
 	list := func(digits string) []any {
 		sids := []any{}
@@ -309,7 +308,7 @@ func sendList(t *testing.T, o *unstructured.Unstructured, manager string, list [
 	return cl.Update(t.Context(), current, client.FieldOwner(manager))
 }
 
-// The printed columns are what the documentation promises.
+// The printed columns match the documentation.
 func TestColumns(t *testing.T) {
 	for file, want := range map[string]string{
 		"phonenumberaddonassignments": "NUMBER ADD-ONS PENDING READY REASON AGE | ACCOUNT PN SID POLICY MESSAGE",

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write config/argocd/argocd-cm.yaml anew
 
 const patchFile = pack + "/argocd-cm.yaml"
 
-// configMap is what the tests read of argocd-cm.
+// configMap holds the parts of argocd-cm that the tests read.
 type configMap struct {
 	APIVersion string            `json:"apiVersion"`
 	Kind       string            `json:"kind"`
@@ -29,7 +29,7 @@ type configMap struct {
 	Data       map[string]string `json:"data"`
 }
 
-// patch is argocd-cm.yaml as it follows from the Lua files.
+// patch returns the argocd-cm.yaml that the Lua files result in.
 func patch(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -52,7 +52,7 @@ func patch(t *testing.T) string {
 	return b.String()
 }
 
-// code is a Lua file without the comment of its licence.
+// code returns a Lua file without its license header.
 func code(t *testing.T, path ...string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(read(t, filepath.Join(path...)), "-- SPDX-License-Identifier: Apache-2.0\n\n")
@@ -85,8 +85,8 @@ func TestComponentIsCurrent(t *testing.T) {
 	}
 }
 
-// Whoever installs Argo CD with kustomize and adds the component gets what the files say,
-// beside what the ConfigMap has already.
+// An installation of Argo CD with kustomize that adds the component gets the content of the files,
+// and keeps what its ConfigMap had.
 func TestComponent(t *testing.T) {
 	got := install(t)
 	want := map[string]string{"url": "https://argocd.example.com"}
@@ -129,7 +129,7 @@ func checkActions(t *testing.T, kind, value string) {
 	}
 }
 
-// install is argocd-cm of an installation with kustomize that has the component.
+// install returns the argocd-cm of an installation with kustomize that has the component.
 func install(t *testing.T) configMap {
 	t.Helper()
 	folder := t.TempDir()

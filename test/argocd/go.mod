@@ -1,5 +1,5 @@
-// The tests of the Argo CD pack. A module of its own, so that neither Lua nor kustomize is a
-// dependency of the operator.
+// Tests of the Argo CD pack, in a module of their own, so that the operator depends neither on
+// Lua nor on kustomize.
 module github.com/twilio-addon-operator/twilio-addon-operator/test/argocd
 
 go 1.26.8

@@ -1,8 +1,8 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package argocd runs the health checks and the actions of config/argocd on the Lua engine that
-// Argo CD has, under its restrictions.
+// Package argocd runs the health checks and actions of config/argocd on Argo CD's Lua engine, with
+// the same restrictions.
 package argocd
 
 import (
@@ -24,9 +24,8 @@ const (
 	group = pack + "/resource_customizations/addons.twilio-operator.dev"
 )
 
-// run runs a script as Argo CD does one of argocd-cm: the object is the global obj, the
-// libraries are base, table and package, of os there is date and time alone, and it must end
-// within a second.
+// run runs a script as Argo CD runs one from argocd-cm. The object is the global obj. The libraries
+// are base, table, package, and of os only date and time. The script must end within a second.
 func run(ctx context.Context, script string, object map[string]any) (lua.LValue, error) {
 	l := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer l.Close()
@@ -49,7 +48,7 @@ func run(ctx context.Context, script string, object map[string]any) (lua.LValue,
 	return l.Get(-1), nil
 }
 
-// safeOS is what Argo CD leaves of the library os. Its functions are the library's own.
+// safeOS is the part of the library os that Argo CD allows.
 func safeOS(l *lua.LState) int {
 	scratch := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer scratch.Close()
@@ -68,7 +67,7 @@ func safeOS(l *lua.LState) int {
 	return 1
 }
 
-// toLua converts what was decoded from JSON or YAML.
+// toLua converts a value decoded from JSON or YAML.
 func toLua(l *lua.LState, value any) lua.LValue {
 	switch v := value.(type) {
 	case bool:
@@ -93,7 +92,7 @@ func toLua(l *lua.LState, value any) lua.LValue {
 	return lua.LNil
 }
 
-// fromLua converts back. A table without a key is an empty list, as Argo CD's encoder has it.
+// fromLua converts back. Like Argo CD's encoder, it makes an empty table an empty list.
 func fromLua(value lua.LValue) (any, error) {
 	switch v := value.(type) {
 	case lua.LBool:
@@ -138,7 +137,7 @@ func fromTable(table *lua.LTable) (any, error) {
 	return list, nil
 }
 
-// runFile runs a script that returns a table, on an object in a file.
+// runFile runs a script on an object in a file. The script returns a table.
 func runFile(t *testing.T, script, object string) any {
 	t.Helper()
 	value, err := run(t.Context(), read(t, script), readObject(t, object))
@@ -178,7 +177,7 @@ func readYAML(t *testing.T, path string, into any) {
 	}
 }
 
-// readLoosely reads a part of what a file holds.
+// readLoosely reads a file and ignores fields that the target lacks.
 func readLoosely(t *testing.T, path string, into any) {
 	t.Helper()
 	if err := yaml.Unmarshal([]byte(read(t, path)), into); err != nil {
@@ -186,7 +185,7 @@ func readLoosely(t *testing.T, path string, into any) {
 	}
 }
 
-// kinds are the folders of the operator's kinds.
+// kinds returns the folders of the operator's kinds.
 func kinds(t *testing.T) []string {
 	t.Helper()
 	folders, err := filepath.Glob(group + "/*")
@@ -196,7 +195,7 @@ func kinds(t *testing.T) []string {
 	return folders
 }
 
-// The sandbox is no wider than Argo CD's.
+// The sandbox allows no more than Argo CD's.
 func TestRestrictions(t *testing.T) {
 	for _, script := range []string{
 		`return {string.format("%s", "x")}`, `return {("x"):upper()}`, `return {math.floor(1.5)}`, `return {io.open("/etc/passwd")}`,

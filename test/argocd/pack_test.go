@@ -20,7 +20,7 @@ type health struct {
 	Message string `json:"message"`
 }
 
-// healthTests is a health_test.yaml of Argo CD.
+// healthTests is the content of a health_test.yaml.
 type healthTests struct {
 	Tests []struct {
 		InputPath    string `json:"inputPath"`
@@ -49,7 +49,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// What Argo CD would make an object of the reason, apart from one that is behind.
+// healthByReason is the health in Argo CD for each reason, if the object's status is current.
 var healthByReason = map[string]map[string]string{
 	"PhoneNumberAddOnAssignment": {
 		"Synced": "Healthy", "Observed": "Healthy", "Progressing": "Progressing", "Suspended": "Suspended",
@@ -64,7 +64,7 @@ var healthByReason = map[string]map[string]string{
 	},
 }
 
-// Every reason has an object in testdata. Objects without one: no status, or a status that is behind.
+// Every reason has an object in testdata. Further objects have no status, or one that is not current.
 func TestEveryReasonIsTested(t *testing.T) {
 	for _, kind := range kinds(t) {
 		got := map[string]string{}
@@ -80,7 +80,7 @@ func TestEveryReasonIsTested(t *testing.T) {
 	}
 }
 
-// part is the object in a field of another, empty if there is none.
+// part returns the object in a field of another object, empty if there is none.
 func part(object map[string]any, field string) map[string]any {
 	value, _ := object[field].(map[string]any)
 	return value
@@ -101,7 +101,7 @@ func isBehind(object map[string]any) bool {
 	return part(object, "status")["observedGeneration"] != part(object, "metadata")["generation"]
 }
 
-// A file that no test names is tested by nothing.
+// Every file is named by a test.
 func TestEveryTestdataIsUsed(t *testing.T) {
 	for _, kind := range kinds(t) {
 		for folder, list := range map[string]string{kind: "health_test.yaml", filepath.Join(kind, "actions"): "action_test.yaml"} {
@@ -119,7 +119,7 @@ func TestEveryTestdataIsUsed(t *testing.T) {
 	}
 }
 
-// action is what discovery says of one.
+// action is an action as the discovery script describes it.
 type action struct {
 	Name        string `json:"name"`
 	Disabled    bool   `json:"disabled"`
@@ -127,7 +127,7 @@ type action struct {
 	IconClass   string `json:"iconClass"`
 }
 
-// actionTests is an action_test.yaml of Argo CD.
+// actionTests is the content of an action_test.yaml.
 type actionTests struct {
 	DiscoveryTests []struct {
 		InputPath string   `json:"inputPath"`
@@ -191,7 +191,8 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// restoreEmpty makes objects of empty lists that were objects, as Argo CD does with the result of an action.
+// restoreEmpty turns empty lists back into objects where the original had objects, as Argo CD does with
+// the result of an action.
 func restoreEmpty(result, before map[string]any) {
 	for key, old := range before {
 		oldObject, isObject := old.(map[string]any)
@@ -209,7 +210,7 @@ func restoreEmpty(result, before map[string]any) {
 	}
 }
 
-// Every action that is discovered has a script, and every script is discovered and tested.
+// Every discovered action has a script, and every script is discovered and tested.
 func TestEveryActionIsTested(t *testing.T) {
 	for _, kind := range kinds(t) {
 		tests := actionTestsOf(t, kind)

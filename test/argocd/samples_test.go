@@ -13,7 +13,7 @@ import (
 
 const samples = pack + "/samples"
 
-// syncPolicy is what the tests read of an Application's.
+// syncPolicy holds the parts of an Application's sync policy that the tests read.
 type syncPolicy struct {
 	Automated struct {
 		Prune      bool `json:"prune"`
@@ -24,8 +24,8 @@ type syncPolicy struct {
 	Retry       map[string]any `json:"retry"`
 }
 
-// checkPolicy fails for a policy that would strip numbers by accident, or have Argo CD and the
-// operator fight.
+// checkPolicy fails for a policy that could strip numbers by accident, or that makes Argo CD and
+// the operator overwrite each other.
 func checkPolicy(t *testing.T, where string, policy syncPolicy) {
 	t.Helper()
 	if policy.Automated.AllowEmpty {

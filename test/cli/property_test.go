@@ -34,6 +34,7 @@ type random struct {
 	*rand.Rand
 	// specs are the objects' specs by name, as YAML.
 	specs map[string]string
+	round int
 }
 
 func (r *random) addOns() []string {
@@ -70,6 +71,13 @@ func (r *random) step() {
 			r.specs[name] = r.spec(i + 1)
 		case there && n == 4:
 			delete(r.specs, name)
+		case there && n == 5: // renamed: another object takes over
+			delete(r.specs, name)
+			r.specs[name+"-"+string('b'+rune(r.round))] = r.spec(i + 1)
+		case n == 6: // one more object of the number
+			r.specs[fmt.Sprintf("rival-%02d", i+1)] = r.spec(i + 1)
+		case n == 7:
+			delete(r.specs, fmt.Sprintf("rival-%02d", i+1))
 		}
 	}
 	if _, there := r.specs["absent"]; !there && r.IntN(2) == 0 {
@@ -141,8 +149,8 @@ func (r *random) apply() {
 }
 
 // What plan says and what the operator then does is the same, write by write: for new
-// objects, edits, deletions, all policies, drift, numbers that are not there and add-ons
-// that are not installed.
+// objects, edits, deletions, renames, two objects of one number, all policies, drift,
+// numbers that are not there and add-ons that are not installed.
 func TestPlanSaysWhatTheOperatorDoes(t *testing.T) {
 	startManager(t)
 	for seed := range uint64(3) {
@@ -154,6 +162,7 @@ func TestPlanSaysWhatTheOperatorDoes(t *testing.T) {
 				r.drift()
 				w.ok("kubectl twilio-addons reconcile --all -n " + namespace)
 				w.settledOrRefused()
+				r.round = round
 				r.step()
 				r.write()
 				planned := r.plan("--against HEAD --cluster")
@@ -163,7 +172,7 @@ func TestPlanSaysWhatTheOperatorDoes(t *testing.T) {
 				done := w.writes(since)
 				slices.Sort(done)
 				if diff := cmp.Diff(planned, done); diff != "" {
-					t.Fatalf("round %d (-planned +done):\n%s", round, diff)
+					t.Fatalf("round %d (-planned +done):\n%s\n%s", round, diff, w.ok("kubectl get pnaa -A -o wide"))
 				}
 				t.Logf("round %d: %d writes as planned", round, len(planned))
 				w.ok("git add -A && git commit -q --allow-empty -m change")

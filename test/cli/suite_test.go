@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -264,7 +265,8 @@ func (w *world) seq() int64 {
 func (w *world) settled(leaveOut func(*v1alpha1.PhoneNumberAddOnAssignment) bool) {
 	w.Helper()
 	w.eventually("every object is settled", func() error {
-		for _, o := range w.objects(w.Context()) {
+		all := w.objects(w.Context())
+		for _, o := range all {
 			ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
 			switch {
 			case leaveOut != nil && leaveOut(&o):
@@ -274,8 +276,18 @@ func (w *world) settled(leaveOut func(*v1alpha1.PhoneNumberAddOnAssignment) bool
 				return fmt.Errorf("%s has not been reconciled as requested", o.Name)
 			case ready == nil, o.Status.ObservedGeneration != o.Generation, ready.Reason == v1alpha1.ReasonProgressing:
 				return fmt.Errorf("%s: %v", o.Name, ready)
+			case ready.Reason == v1alpha1.ReasonPhoneNumberConflict && !hasOwner(all, o.Spec.PhoneNumberSID):
+				return fmt.Errorf("%s has not noticed that nobody else owns its number", o.Name)
 			}
 		}
 		return nil
+	})
+}
+
+// hasOwner reports whether an object of the number does not yield to another one.
+func hasOwner(all []v1alpha1.PhoneNumberAddOnAssignment, number v1alpha1.PhoneNumberSID) bool {
+	return slices.ContainsFunc(all, func(o v1alpha1.PhoneNumberAddOnAssignment) bool {
+		ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
+		return o.Spec.PhoneNumberSID == number && (ready == nil || ready.Reason != v1alpha1.ReasonPhoneNumberConflict)
 	})
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
 // contention is what happens to several objects that name one number, and to what holds
@@ -29,6 +30,7 @@ func contention() []action {
 		{"flapping", 3, makeFlapping},
 		{"triple", 4, makeTriple},
 		{"stripped", 3, makeStripped},
+		{"refused-swap", 4, makeRefusedSwap},
 		{"secret-first", 1, makeSecretFirst},
 		{"long-release", 1, makeLongRelease},
 		{"wrong-url", 1, makeWrongURL},
@@ -75,19 +77,20 @@ func makeFlapping(random *rand.Rand) (string, func(context.Context, *run) error)
 // first, and deletes all of them in some order, before or after each has said something.
 func makeTriple(random *rand.Rand) (string, func(context.Context, *run) error) {
 	var objects []*v1alpha1.PhoneNumberAddOnAssignment
-	words := "create"
+	var specs []string
 	for _, s := range slices.Backward(trio) {
 		a := newObject(random, s)
 		a.Spec.PhoneNumberSID = v1alpha1.PhoneNumberSID(trio[0].home)
 		objects = append(objects, a)
-		words += fmt.Sprintf(" %s: %s;", s.key, describeSpec(a))
+		specs = append(specs, fmt.Sprintf("%s: %s;", s.key, describeSpec(a)))
 	}
 	orderOf := random.Perm(len(objects))
 	patience, between := time.Duration(random.IntN(3))*time.Second, time.Duration(random.IntN(3)*random.IntN(400))*time.Millisecond
-	words += fmt.Sprintf(" when each has said something, or after %s, delete", patience)
+	keys := make([]string, 0, len(objects))
 	for _, i := range orderOf {
-		words += " " + client.ObjectKeyFromObject(objects[i]).String()
+		keys = append(keys, client.ObjectKeyFromObject(objects[i]).String())
 	}
+	words := fmt.Sprintf("create %s when each has said something, or after %s, delete %s", strings.Join(specs, " "), patience, strings.Join(keys, " "))
 	words += fmt.Sprintf(", %s apart", between)
 	return words, func(ctx context.Context, r *run) error {
 		for _, a := range objects {
@@ -137,7 +140,10 @@ func makeStripped(random *rand.Rand) (string, func(context.Context, *run) error)
 				return // to take it away then is a deletion by force
 			}
 			r.events.stripped(a.UID)
-			a.Finalizers, a.Annotations = nil, nil
+			a.Finalizers = nil
+			if a.Status.ObservedGeneration >= 0 {
+				a.Annotations = nil // before the first status they are the record; see docs/reliability.md
+			}
 		})(ctx, r)
 		if err != nil || !deleted {
 			return err
@@ -145,6 +151,20 @@ func makeStripped(random *rand.Rand) (string, func(context.Context, *run) error)
 		time.Sleep(wait)
 		return r.delete(ctx, s.key)
 	}
+}
+
+// makeRefusedSwap has an object list an add-on that is not installed in place of all others:
+// what is there is to stay until somebody corrects the list.
+func makeRefusedSwap(random *rand.Rand) (string, func(context.Context, *run) error) {
+	s, list := anySlot(random), []string{twiliosim.SID("XE", 99)}
+	corrected := someAddOns(random, s.site)
+	if random.IntN(2) == 0 {
+		list = append(list, corrected...)
+	}
+	words := fmt.Sprintf("edit %s: list %s, of which one is not installed", s.key, shorts(list))
+	return mended(random, words, edit(s, func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+		a.Spec.AddOnSIDs = addOnSIDs(list)
+	}), edit(s, func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.AddOnSIDs = addOnSIDs(corrected) }))
 }
 
 // makeSecretFirst deletes everything of an account as one application, the Secret first.

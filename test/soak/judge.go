@@ -38,6 +38,8 @@ func (h *history) judge() []error {
 		wrong = append(wrong, h.judgeRecords(&h.Lives[i])...)
 		wrong = append(wrong, h.judgeLeft(&h.Lives[i])...)
 		wrong = append(wrong, h.judgeLast(&h.Lives[i])...)
+		wrong = append(wrong, h.judgeGivenUp(&h.Lives[i])...)
+		wrong = append(wrong, h.judgeRefusals(&h.Lives[i])...)
 	}
 	for i := range h.Accounts {
 		wrong = append(wrong, h.judgeAccount(&h.Accounts[i])...)
@@ -124,18 +126,18 @@ func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation, around 
 // it had it on record, under a finalizer of its own; or it owned the number, did not list the
 // add-on and saw that it was gone, before somebody else assigned it anew.
 func (h *history) answered(l *life, addOn string, by *twiliosim.Mutation) bool {
-	number := l.Versions[len(l.Versions)-1].Number
+	last := &l.Versions[len(l.Versions)-1]
 	for i := range h.Lives {
 		other := &h.Lives[i]
 		if other.UID == l.UID {
 			continue
 		}
 		for _, v := range other.within(l.Gone.Add(-decision), l.Gone) {
-			if !sameSID(v.Number, number) || v.Deleting {
+			if !sameSID(v.Number, last.Number) || v.Deleting {
 				continue
 			}
 			owner := v.Claim == v1alpha1.ClaimHeld && v.Exact && !v.lists(addOn)
-			if (v.Finalizer && v.answersFor(addOn)) || (owner && by.Actor == twiliosim.ActorConsole) {
+			if v.keeps(last, addOn) || (owner && by.Actor == twiliosim.ActorConsole) {
 				return true
 			}
 		}
@@ -263,6 +265,69 @@ func (h *history) judgeLeft(l *life) []error {
 		created := last.recordsCreated(addOn) || h.soleCreator(l, &by)
 		if !last.lists(addOn) && created && h.recognizes(last, addOn) {
 			wrong = append(wrong, fmt.Errorf("%s is Additive, created %s on %s, does not list it, and left it there", l.Key, short(addOn), short(last.Number)))
+		}
+	}
+	return wrong
+}
+
+// What has to be so for a while before anything rests on it, less what the clocks of the
+// operator and of this record may differ.
+const (
+	goneFor    = time.Minute - lag
+	refusedFor = 2*time.Second - receipt
+)
+
+// judgeGivenUp returns when an object gave up a number that had been there lately.
+func (h *history) judgeGivenUp(l *life) []error {
+	var wrong []error
+	for i := 1; i < len(l.Versions); i++ {
+		before, v := &l.Versions[i-1], &l.Versions[i]
+		if before.Found && !v.Found && h.existed(v.Number, v.Seen.Add(-goneFor), v.From) {
+			wrong = append(wrong, wrongAt(v.Seen, "%s gave %s up, which was there less than a minute before", l.Key, short(v.Number)))
+		}
+	}
+	return wrong
+}
+
+// existed says whether a number was there at some time of a window.
+func (h *history) existed(number string, from, until time.Time) bool {
+	there := false
+	for i := range h.Journal {
+		m := &h.Journal[i]
+		if m.Time.After(until) {
+			break
+		}
+		if m.Number != number {
+			continue
+		}
+		if there && m.Time.After(from) {
+			return true
+		}
+		switch m.Change {
+		case twiliosim.ChangeBuy:
+			there = true
+		case twiliosim.ChangeRelease, twiliosim.ChangeMove:
+			there = false
+		}
+	}
+	return there
+}
+
+// judgeRefusals returns the add-ons that an object told as rejected when Twilio had not
+// refused them for long enough: a single refusal may be a stray one.
+func (h *history) judgeRefusals(l *life) []error {
+	var wrong []error
+	rejected := map[v1alpha1.AddOnSID]bool{}
+	for i := range l.Versions {
+		v := &l.Versions[i]
+		for _, r := range v.Records {
+			if r.State == v1alpha1.AddOnAssigning {
+				continue // a rejected one is tried again
+			}
+			if r.State == v1alpha1.AddOnRejected && !rejected[r.SID] && !h.posted(v.Number, string(r.SID), l.Versions[0].From, v.Seen.Add(-refusedFor)) {
+				wrong = append(wrong, wrongAt(v.Seen, "%s tells that Twilio rejects %s on %s, which had not been so for two seconds", l.Key, short(string(r.SID)), short(v.Number)))
+			}
+			rejected[r.SID] = r.State == v1alpha1.AddOnRejected
 		}
 	}
 	return wrong

@@ -157,12 +157,19 @@ func TestJudgeWrite(t *testing.T) {
 		"remove, the listed one had gone": {scenario([]life{owned("ns/a")}, has(xa), func(h *history) {
 			h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(10), Actor: twiliosim.ActorConsole, Change: unassign, Number: pn, AddOn: xa})
 		}, wrote(unassign, xb)), "was not assigned"},
-		"remove what is listed":    {scenario([]life{owned("ns/a")}, wrote(unassign, xa)), "it listed the add-on"},
-		"nobody made sure":         {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) { h.Checks = nil }), "no manager had made sure"},
-		"nobody names the number":  {scenario(nil, wrote(assign, xa)), "nobody had the right"},
-		"suspended":                {scenario([]life{owned("ns/a", always(suspended))}, wrote(unassign, xb)), "suspended"},
-		"observing":                {scenario([]life{owned("ns/a", always(observe))}, wrote(unassign, xb)), "observing"},
-		"edited before the check":  {scenario([]life{owned("ns/a", since(19.9, lists(xb)))}, wrote(assign, xa)), "did not list"},
+		"remove what is listed":   {scenario([]life{owned("ns/a")}, wrote(unassign, xa)), "it listed the add-on"},
+		"nobody made sure":        {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) { h.Checks = nil }), "no manager had made sure"},
+		"nobody names the number": {scenario(nil, wrote(assign, xa)), "nobody had the right"},
+		"suspended":               {scenario([]life{owned("ns/a", always(suspended))}, wrote(unassign, xb)), "suspended"},
+		"observing":               {scenario([]life{owned("ns/a", always(observe))}, wrote(unassign, xb)), "observing"},
+		"edited before the check": {scenario([]life{owned("ns/a", since(19.9, lists(xb)))}, wrote(assign, xa)), "did not list"},
+		"edited long after the check": {scenario([]life{owned("ns/a", since(20.1, lists(xb)))}, func(h *history) {
+			h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(25), Actor: twiliosim.ActorAPI, Change: assign, Number: pn, AddOn: xa})
+		}), "did not list"},
+		"edited long after the check, while no event passed": {scenario([]life{owned("ns/a", since(20.1, lists(xb)))}, func(h *history) {
+			h.Managers[0].Behind = []span{{at(20), at(24.5)}}
+			h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(25), Actor: twiliosim.ActorAPI, Change: assign, Number: pn, AddOn: xa})
+		}), ""},
 		"edited after the check":   {scenario([]life{owned("ns/a", since(20.1, lists(xb)))}, wrote(assign, xa)), ""},
 		"listed before the check":  {scenario([]life{owned("ns/a", since(20.1, both))}, has(xa), wrote(unassign, xb)), ""},
 		"released after the check": {scenario([]life{owned("ns/a", since(1, suspended), since(20.5, func(v *version) { v.Suspend = false }))}, has(xa), wrote(unassign, xb)), ""},
@@ -229,7 +236,7 @@ func TestJudgeWrite(t *testing.T) {
 		}), ""},
 		"account gone": {scenario([]life{owned("ns/a")}, wrote(assign, xa), func(h *history) { h.Accounts[0].Until = at(10) }), "did not own"},
 		"another manager stood still": {scenario([]life{owned("ns/a", since(15, lists(xb)))}, wrote(assign, xa), func(h *history) {
-			h.Managers = append(h.Managers, manager{Name: "old", Alive: span{at(-5), forever}})
+			h.Managers = append(h.Managers, manager{Name: "old", Alive: span{at(-5), forever}, Behind: []span{{at(14.5), at(20.5)}}})
 			h.Checks = append([]check{{Key: "ns/a", By: "old", At: at(14)}}, h.Checks...)
 		}), ""},
 		"another manager had ended": {scenario([]life{owned("ns/a", since(15, lists(xb)))}, wrote(assign, xa), func(h *history) {
@@ -289,6 +296,12 @@ func TestJudgeRelease(t *testing.T) {
 		"on record of another one": {scenario([]life{
 			owned("ns/a", since(15, deleting), let), owned("ns/b", always(yielded)),
 		}, console(1, xa)), false},
+		"adopted by both": {scenario([]life{
+			owned("ns/a", always(adopted(xa)), since(15, deleting), let), owned("ns/b", always(additive), always(adopted(xa)), always(yielded)),
+		}, console(1, xa)), false},
+		"created, adopted by the other one": {scenario([]life{
+			owned("ns/a", since(15, deleting), let), owned("ns/b", always(additive), always(adopted(xa)), always(yielded)),
+		}, console(1, xa)), true},
 		"on record of one that goes too": {scenario([]life{
 			owned("ns/a", since(15, deleting), let), owned("ns/b", always(yielded), since(-20, deleting)),
 		}, console(1, xa)), true},
@@ -334,6 +347,61 @@ func TestJudgeLast(t *testing.T) {
 			wrong := c.h.judgeLast(&c.h.Lives[0])
 			if (len(wrong) > 0) != c.left {
 				t.Errorf("said %v, want something: %t", wrong, c.left)
+			}
+		})
+	}
+}
+
+func TestJudgeGivenUp(t *testing.T) {
+	const buy, release = twiliosim.ChangeBuy, twiliosim.ChangeRelease
+	was := func(seconds float64, change twiliosim.Change) func(*history) {
+		return func(h *history) {
+			h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(seconds), Actor: twiliosim.ActorConsole, Change: change, Number: pn})
+		}
+	}
+	givesUp := func(seconds float64) life {
+		return owned("ns/a", since(seconds, func(v *version) { v.Found, v.Seen = false, v.From.Add(receipt) }))
+	}
+	cases := map[string]struct {
+		h     *history
+		wrong bool
+	}{
+		"there":              {scenario([]life{givesUp(100)}, was(-9, buy)), true},
+		"gone just now":      {scenario([]life{givesUp(100)}, was(-9, buy), was(60, release)), true},
+		"gone for a minute":  {scenario([]life{givesUp(100)}, was(-9, buy), was(39, release)), false},
+		"back in the minute": {scenario([]life{givesUp(100)}, was(-9, buy), was(10, release), was(60, buy), was(61, release)), true},
+		"back afterwards":    {scenario([]life{givesUp(100)}, was(-9, buy), was(39, release), was(101, buy)), false},
+		"never there":        {scenario([]life{givesUp(100)}), false},
+		"not given up":       {scenario([]life{owned("ns/a")}, was(-9, buy), was(60, release)), false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if wrong := c.h.judgeGivenUp(&c.h.Lives[0]); (len(wrong) > 0) != c.wrong {
+				t.Errorf("said %v, want something: %t", wrong, c.wrong)
+			}
+		})
+	}
+}
+
+func TestJudgeRefusals(t *testing.T) {
+	says := func(seconds float64, state v1alpha1.AddOnState) func(*life) {
+		return since(seconds, func(v *version) { v.Records, v.Seen = records(xa, state, ""), v.From.Add(receipt) })
+	}
+	const missing, assigning, rejected = v1alpha1.AddOnMissing, v1alpha1.AddOnAssigning, v1alpha1.AddOnRejected
+	cases := map[string]struct {
+		h     *history
+		wrong bool
+	}{
+		"at once":           {scenario([]life{owned("ns/a", says(10, rejected))}, posted(9.9, xa)), true},
+		"after two seconds": {scenario([]life{owned("ns/a", says(10, rejected))}, posted(9.9, xa), posted(7.9, xa)), false},
+		"of another add-on": {scenario([]life{owned("ns/a", says(10, rejected))}, posted(9.9, xa), posted(7.9, xb)), true},
+		"tried again":       {scenario([]life{owned("ns/a", says(10, rejected), says(11, assigning), says(12, rejected))}, posted(7.9, xa)), false},
+		"never":             {scenario([]life{owned("ns/a", says(10, missing))}, posted(9.9, xa)), false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if wrong := c.h.judgeRefusals(&c.h.Lives[0]); (len(wrong) > 0) != c.wrong {
+				t.Errorf("said %v, want something: %t", wrong, c.wrong)
 			}
 		})
 	}
@@ -432,6 +500,30 @@ func TestWinner(t *testing.T) {
 			}
 			if got != c.want {
 				t.Errorf("%s: the owner is %q, want %q", c.reason, got, c.want)
+			}
+		})
+	}
+}
+
+func TestCheckChangeLog(t *testing.T) {
+	change := func(sid string) string {
+		return `{"logger":"changes","verb":"Assign","number":"` + pn + `","addOn":"` + sid + `"}` + "\n"
+	}
+	other := twiliosim.AssignmentSID(pn, xa)
+	cases := map[string]struct {
+		reason, log string
+		untold      int
+	}{
+		"told":           {"each change has a line", change(xa) + "no JSON\n" + change(xb), 0},
+		"told in part":   {"one line is of one change", change(xa), 1},
+		"told elsewhere": {"a line of another logger is none", strings.ReplaceAll(change(xa)+change(xb), "changes", "other"), 2},
+		"another SID":    {"the line names the SID that Twilio returned", change(other) + change(xb), 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := scenario(nil, wrote(twiliosim.ChangeAssign, xa), wrote(twiliosim.ChangeAssign, xb), console(1, xa))
+			if untold := checkChangeLog(h.Journal, []string{c.log}); len(untold) != c.untold {
+				t.Errorf("%s: %v, want %d", c.reason, untold, c.untold)
 			}
 		})
 	}

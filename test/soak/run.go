@@ -356,6 +356,11 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 	out.violations = append(out.violations, leaks...)
 	r.crew.close()
 	journal := r.sim.Journal()
+	untold, err := r.changeLog(journal)
+	if err != nil {
+		return nil, err
+	}
+	out.violations = append(out.violations, untold...)
 	h := r.events.history(journal, r.proxy.Requests(), r.crew)
 	h.OtherSIDs = r.plan.differentSIDs
 	out.violations = append(out.violations, h.judge()...)

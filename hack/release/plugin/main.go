@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string) error {
 	)
 }
 
-// archive is one that was written.
+// archive is an archive that was written.
 type archive struct{ os, arch, name, sha256, bin string }
 
 // file is one in an archive.
@@ -140,7 +140,7 @@ func compile(ctx context.Context, o *options, a *archive) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
-// when is the date of every file: a build has none that would be the same tomorrow.
+// when is the date of every file in an archive, so that each build gives the same bytes.
 var when = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func tarred(files []file) ([]byte, error) {
@@ -192,8 +192,8 @@ func checksums(archives []archive) []byte {
 
 var semver = regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 
-// krew is the plugin's manifest. Krew takes semantic versions only: what has no tag is a
-// version before every other.
+// krew returns the plugin's manifest. Krew accepts only semantic versions, so a build without
+// a tag gets a version before all others.
 func krew(o *options, archives []archive) []byte {
 	version := o.version
 	if !semver.MatchString(version) {

@@ -36,23 +36,23 @@ type Number struct {
 type Account struct {
 	SID     string
 	Numbers []Number
-	// Known are the SIDs of all numbers of the account, in lower case, also of those
-	// whose add-ons were not read.
-	Known map[string]twilio.PhoneNumber
+	// Suspended: the TwilioAccount has suspend set, and the operator makes no call.
+	Suspended bool
 	// Installed are the add-ons installed in the account, by SID in lower case. It is
 	// nil when they were not read; NotChecked then says why.
 	Installed  map[string]twilio.InstalledAddOn
 	NotChecked string
+
+	bySID map[string]int // place in Numbers by SID in lower case
 }
 
-// Number returns the number with that SID, whatever its letter case.
+// Number returns the number with that SID, whatever its letter case, if it was read.
 func (a *Account) Number(sid string) (Number, bool) {
-	for _, n := range a.Numbers {
-		if strings.EqualFold(n.SID, sid) {
-			return n, true
-		}
+	at, ok := a.bySID[strings.ToLower(sid)]
+	if !ok {
+		return Number{}, false
 	}
-	return Number{}, false
+	return a.Numbers[at], true
 }
 
 // Options say how to scan.
@@ -78,9 +78,8 @@ func Scan(ctx context.Context, r Reader, accountSID string, o Options) (*Account
 	if err != nil {
 		return nil, err
 	}
-	account := &Account{SID: accountSID, Known: make(map[string]twilio.PhoneNumber, len(numbers))}
+	account := &Account{SID: accountSID, bySID: make(map[string]int, len(numbers))}
 	for _, n := range numbers {
-		account.Known[strings.ToLower(n.SID)] = n
 		if o.Only == nil || o.Only[strings.ToLower(n.SID)] {
 			account.Numbers = append(account.Numbers, Number{PhoneNumber: n})
 		}
@@ -88,6 +87,9 @@ func Scan(ctx context.Context, r Reader, accountSID string, o Options) (*Account
 	slices.SortFunc(account.Numbers, func(a, b Number) int {
 		return cmp.Or(cmp.Compare(a.PhoneNumber.PhoneNumber, b.PhoneNumber.PhoneNumber), cmp.Compare(a.SID, b.SID))
 	})
+	for i := range account.Numbers {
+		account.bySID[strings.ToLower(account.Numbers[i].SID)] = i
+	}
 	if err := s.readAddOns(ctx, account.Numbers); err != nil {
 		return nil, err
 	}
@@ -172,8 +174,7 @@ const DefaultPatience = 10 * time.Second
 
 const maxAttempts = 4
 
-// retry repeats a read after a failure that may pass: throttling, an error of Twilio's,
-// one 404 (Twilio gives stray ones). Reading is harmless, so it may be repeated.
+// retry repeats a read after a failure that may pass. Reading is harmless.
 func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, error) {
 	var last error
 	for attempt := 1; ; attempt++ {
@@ -182,16 +183,8 @@ func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, e
 			return value, last
 		}
 		last = err
-		again := twilio.IsThrottled(err) || twilio.IsTransient(err) || (twilio.IsNotFound(err) && attempt == 1)
-		if err == nil || !again || attempt == maxAttempts || ctx.Err() != nil {
-			return value, err
-		}
-		patience := cmp.Or(s.options.Patience, DefaultPatience)
-		wait := patience / 40 << attempt
-		if asked, ok := twilio.RetryAfter(err); ok {
-			wait = max(wait, asked)
-		}
-		if wait > patience {
+		wait, again := s.again(attempt, err)
+		if !again || ctx.Err() != nil {
 			return value, err
 		}
 		select {
@@ -200,6 +193,21 @@ func retry[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, e
 			return value, err
 		}
 	}
+}
+
+// again says whether to repeat a read after the attempt that ended with err, and when. A
+// 404 is repeated once: Twilio gives stray ones.
+func (s *scanner) again(attempt int, err error) (wait time.Duration, again bool) {
+	stray := twilio.IsNotFound(err) && attempt == 1
+	if attempt == maxAttempts || (!twilio.IsThrottled(err) && !twilio.IsTransient(err) && !stray) {
+		return 0, false
+	}
+	patience := cmp.Or(s.options.Patience, DefaultPatience)
+	wait = patience / 40 << attempt
+	if asked, ok := twilio.RetryAfter(err); ok {
+		wait = max(wait, asked)
+	}
+	return wait, wait <= patience
 }
 
 func once[T any](ctx context.Context, s *scanner, read func() (T, error)) (T, error) {

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/cli/live"
@@ -36,10 +37,13 @@ type Input struct {
 	Problems []manifests.Problem
 }
 
-// Record is what one object of the cluster has in its status.
+// Record is what the cluster knows of one object.
 type Record struct {
 	NumberSID string
 	AddOns    []v1alpha1.AddOnStatus
+	// Held: the object holds the claim on its number.
+	Held    bool
+	Created time.Time
 }
 
 // AddOn is an add-on with its unique name, where that is known.
@@ -115,12 +119,15 @@ type Review struct {
 
 // Make compares.
 func Make(in Input) *Review {
-	r := &reviewer{Input: in, previous: byKey(in.Previous), owners: map[string]*manifests.Assignment{}}
-	r.findOwners()
+	r := &reviewer{Input: in, previous: byKey(in.Previous), remains: map[string]bool{}, departed: map[string]bool{}}
+	for i := range in.Desired {
+		r.remains[key(&in.Desired[i])] = true
+	}
+	r.owners, r.ownersBefore = r.ownersOf(in.Desired), r.ownersOf(in.Previous)
+	r.deleted()
 	for i := range in.Desired {
 		r.changes = append(r.changes, r.desired(&in.Desired[i]))
 	}
-	r.deleted()
 	slices.SortFunc(r.changes, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(a.AccountRef, b.AccountRef), cmp.Compare(a.PhoneNumber, b.PhoneNumber),
 			cmp.Compare(a.NumberSID, b.NumberSID), cmp.Compare(a.Object, b.Object))
@@ -138,9 +145,15 @@ type reviewer struct {
 	Input
 	previous map[string]*manifests.Assignment
 	// owners are the objects that own each number, by its SID in lower case.
-	owners  map[string]*manifests.Assignment
-	changes []Change
-	found   []manifests.Problem
+	owners map[string]*manifests.Assignment
+	// ownersBefore are those of the previous manifests.
+	ownersBefore map[string]*manifests.Assignment
+	// remains are the objects that the manifests still have.
+	remains map[string]bool
+	// departed are the add-ons that deleted objects remove, by number and SID.
+	departed map[string]bool
+	changes  []Change
+	found    []manifests.Problem
 }
 
 func byKey(list []manifests.Assignment) map[string]*manifests.Assignment {
@@ -155,40 +168,49 @@ func key(a *manifests.Assignment) string { return a.Namespace + "/" + a.Name }
 
 func numberOf(a *manifests.Assignment) string { return strings.ToLower(string(a.Spec.PhoneNumberSID)) }
 
-// findOwners picks the owner of each number: the object that had it before, otherwise the
-// first by namespace and name, as the operator does among objects of the same age.
-func (r *reviewer) findOwners() {
-	for i := range r.Desired {
-		a := &r.Desired[i]
+// ownersOf picks the owner of each number, as the operator does: the object that holds
+// the number already, then the oldest, then the first by namespace and name.
+func (r *reviewer) ownersOf(list []manifests.Assignment) map[string]*manifests.Assignment {
+	owners := map[string]*manifests.Assignment{}
+	for i := range list {
+		a := &list[i]
 		if _, known := r.number(a); !known {
 			continue // it cannot own what its account does not have
 		}
-		if other := r.owners[numberOf(a)]; other == nil || r.before(a, other) {
-			r.owners[numberOf(a)] = a
+		if other := owners[numberOf(a)]; other == nil || r.before(a, other) {
+			owners[numberOf(a)] = a
 		}
 	}
+	return owners
 }
 
 func (r *reviewer) before(a, b *manifests.Assignment) bool {
-	if had := r.had(a); had != r.had(b) {
-		return had
+	x, y := r.standing(a), r.standing(b)
+	if x.Held != y.Held {
+		return x.Held
 	}
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) < 0
+	return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) < 0
 }
 
-func (r *reviewer) had(a *manifests.Assignment) bool {
-	return r.previous[key(a)] != nil || r.recorded(a)
-}
+// later is when an object that does not exist yet was created: after all others.
+var later = time.Unix(1<<40, 0)
 
-func (r *reviewer) recorded(a *manifests.Assignment) bool {
-	_, ok := r.Recorded[key(a)]
-	return ok
+// standing is what is on record of an object. Without a cluster, one that was there before
+// the change is taken for an owner.
+func (r *reviewer) standing(a *manifests.Assignment) Record {
+	if record, ok := r.Recorded[key(a)]; ok {
+		return record
+	}
+	return Record{Held: r.Recorded == nil && r.previous[key(a)] != nil, Created: later}
 }
 
 // inherited is what other objects have on record for the number.
 func (r *reviewer) inherited(a *manifests.Assignment) []v1alpha1.AddOnStatus {
 	var all []v1alpha1.AddOnStatus
 	for _, name := range slices.Sorted(maps.Keys(r.Recorded)) {
+		if old := r.previous[name]; old != nil && !r.remains[name] && leftAlone(old) != "" {
+			continue // it goes, and nobody answers for what it had
+		}
 		if record := r.Recorded[name]; name != key(a) && strings.EqualFold(record.NumberSID, string(a.Spec.PhoneNumberSID)) {
 			all = append(all, record.AddOns...)
 		}
@@ -203,6 +225,12 @@ func (r *reviewer) number(a *manifests.Assignment) (live.Number, bool) {
 		return live.Number{}, false
 	}
 	return account.Number(string(a.Spec.PhoneNumberSID))
+}
+
+// suspended says whether the operator makes no call for any object of the account.
+func (r *reviewer) suspended(a *manifests.Assignment) bool {
+	account := r.Accounts[a.Spec.AccountRef.Name]
+	return account != nil && account.Suspended
 }
 
 func (r *reviewer) start(a *manifests.Assignment) Change {
@@ -225,6 +253,10 @@ func (r *reviewer) desired(a *manifests.Assignment) Change {
 	n, known := r.number(a)
 	if a.Spec.Suspend {
 		c.Note = "suspended: nothing is done"
+		return c
+	}
+	if r.suspended(a) {
+		c.Note = "the account is suspended: nothing is done"
 		return c
 	}
 	if !known {
@@ -255,7 +287,7 @@ func (r *reviewer) fill(c *Change, a *manifests.Assignment, d decision) {
 		}
 		c.Assign = append(c.Assign, r.addOn(a, sid))
 	}
-	c.Unassign = r.addOns(a, d.unassign)
+	c.Unassign = r.addOns(a, slices.DeleteFunc(d.unassign, func(sid string) bool { return r.departed[departure(a, sid)] }))
 	c.Missing, c.Unmanaged = r.addOns(a, d.missing), r.addOns(a, d.unmanaged)
 	if len(c.Refused) > 0 {
 		c.Waiting, c.Unassign = c.Unassign, nil
@@ -268,7 +300,7 @@ func (r *reviewer) fill(c *Change, a *manifests.Assignment, d decision) {
 		}
 		c.Adopt = append(c.Adopt, r.addOn(a, sid))
 	}
-	if a.Spec.ManagementPolicy == v1alpha1.ManagementAdditive && before != nil && !r.recorded(a) {
+	if a.Spec.ManagementPolicy == v1alpha1.ManagementAdditive && before != nil && r.Recorded == nil {
 		r.moveDropped(c, before)
 	}
 	if a.Spec.ManagementPolicy == v1alpha1.ManagementObserve && len(c.Missing)+len(c.Unmanaged) > 0 {
@@ -315,10 +347,9 @@ func (r *reviewer) problem(a *manifests.Assignment, path, message string) {
 
 // deleted says what becomes of the objects that only the previous manifests have.
 func (r *reviewer) deleted() {
-	current := byKey(r.Desired)
 	for i := range r.Previous {
 		old := &r.Previous[i]
-		if current[key(old)] != nil || r.invalid(old) {
+		if r.remains[key(old)] || r.invalid(old) {
 			continue
 		}
 		c := r.start(old)
@@ -337,47 +368,66 @@ func (r *reviewer) invalid(old *manifests.Assignment) bool {
 }
 
 func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
+	if c.Note = leftAlone(old); c.Note != "" {
+		return
+	}
+	if r.suspended(old) {
+		c.Note = "deleted: it waits, for the account is suspended"
+		return
+	}
 	n, known := r.number(old)
-	switch {
-	case old.Spec.DeletionPolicy == v1alpha1.DeletionRetain:
-		c.Note = "deleted with Retain: Twilio is left as it is"
-		return
-	case old.Spec.Suspend:
-		c.Note = "deleted while suspended: Twilio is left as it is"
-		return
-	case old.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
-		c.Note = "deleted under Observe: Twilio is left as it is"
-		return
-	case !known:
+	if !known {
 		c.Note = "deleted: the account does not have the number"
 		return
 	}
-	successor := r.owners[numberOf(old)]
-	if successor != nil && !successor.Spec.Suspend && successor.Spec.ManagementPolicy == v1alpha1.ManagementAuthoritative {
-		c.Note = "deleted: " + key(successor) + " takes the number over"
-		return
-	}
+	heir := r.owners[numberOf(old)]
 	c.Note = "deleted"
-	if successor != nil {
-		c.Note = "deleted: " + key(successor) + " takes the number over"
+	if heir != nil {
+		c.Note = "deleted: " + key(heir) + " takes the number over"
 	}
-	stays := func(sid string) bool {
-		return (successor != nil && lists(successor, sid)) ||
-			!slices.ContainsFunc(n.AddOns, func(l twilio.AssignedAddOn) bool { return strings.EqualFold(l.SID, sid) })
+	goes := func(sid string) bool {
+		return !keeps(heir, sid) &&
+			slices.ContainsFunc(n.AddOns, func(l twilio.AssignedAddOn) bool { return strings.EqualFold(l.SID, sid) })
 	}
-	for _, step := range plan.Departure(&old.Spec, r.Recorded[key(old)].AddOns, true) {
-		if !stays(step.TwilioSID()) {
-			c.Unassign = append(c.Unassign, r.addOn(old, step.TwilioSID()))
+	wasOwner := r.ownersBefore[numberOf(old)] == old
+	for _, step := range plan.Departure(&old.Spec, r.Recorded[key(old)].AddOns, wasOwner) {
+		if sid := step.TwilioSID(); goes(sid) && !r.departed[departure(old, sid)] {
+			r.departed[departure(old, sid)] = true
+			c.Unassign = append(c.Unassign, r.addOn(old, sid))
 		}
 	}
-	if old.Spec.ManagementPolicy != v1alpha1.ManagementAdditive || r.recorded(old) {
+	if old.Spec.ManagementPolicy != v1alpha1.ManagementAdditive || r.Recorded != nil {
 		return
 	}
 	for _, sid := range old.Spec.AddOnSIDs {
-		if !stays(string(sid)) {
+		if goes(string(sid)) {
 			c.MayUnassign = append(c.MayUnassign, r.addOn(old, string(sid)))
 		}
 	}
+}
+
+// keeps says whether the heir of a number answers for an add-on from now on. One that
+// makes no writes answers for nothing.
+func keeps(heir *manifests.Assignment, sid string) bool {
+	return heir != nil && !heir.Spec.Suspend && heir.Spec.ManagementPolicy != v1alpha1.ManagementObserve && lists(heir, sid)
+}
+
+// departure names what a deleted object removes from a number.
+func departure(a *manifests.Assignment, sid string) string {
+	return numberOf(a) + "/" + strings.ToLower(sid)
+}
+
+// leftAlone says why deleting an object makes no call to Twilio; "" if it makes some.
+func leftAlone(old *manifests.Assignment) string {
+	switch {
+	case old.Spec.DeletionPolicy == v1alpha1.DeletionRetain:
+		return "deleted with Retain: Twilio is left as it is"
+	case old.Spec.Suspend:
+		return "deleted while suspended: Twilio is left as it is"
+	case old.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
+		return "deleted under Observe: Twilio is left as it is"
+	}
+	return ""
 }
 
 func (r *reviewer) addOns(a *manifests.Assignment, sids []string) []AddOn {

@@ -1,0 +1,89 @@
+// Copyright The twilio-addon-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+)
+
+func root() *cobra.Command {
+	a := &app{kube: genericclioptions.NewConfigFlags(true), getenv: func(string) string { return "" }}
+	return a.command()
+}
+
+// Every command and flag in the documentation is there, and every command is documented.
+func TestDocsAndCommandsAgree(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/cli/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("%v %v", pages, err)
+	}
+	var all strings.Builder
+	for _, page := range pages {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(content)
+	}
+	text := all.String()
+	cmd := root()
+	for _, match := range regexp.MustCompile("kubectl twilio-addons ([a-z]+)([^\n|`]*)").FindAllStringSubmatch(text, -1) {
+		sub, _, err := cmd.Find([]string{match[1]})
+		if err != nil || sub == cmd {
+			t.Errorf("there is no command %q", match[0])
+			continue
+		}
+		for _, flag := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(match[2], -1) {
+			if sub.Flags().Lookup(flag[1]) == nil && cmd.PersistentFlags().Lookup(flag[1]) == nil {
+				t.Errorf("%s has no flag --%s", sub.Name(), flag[1])
+			}
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		if !strings.Contains(text, "`"+sub.Name()) && !slices.Contains([]string{"version", "completion", "help"}, sub.Name()) {
+			t.Errorf("docs/cli does not mention %s", sub.Name())
+		}
+	}
+}
+
+// Help texts are sentences, and no two flags of a command share a shorthand or a name.
+func TestHelp(t *testing.T) {
+	for _, sub := range root().Commands() {
+		if sub.Short == "" || strings.HasSuffix(sub.Short, ".") || (sub.Name() != "version" && sub.Long == "") {
+			t.Errorf("%s: short %q", sub.Name(), sub.Short)
+		}
+		sub.InitDefaultHelpFlag()
+		sub.InheritedFlags() // merges, and panics where two share a shorthand
+		sub.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && f.Usage == "" {
+				t.Errorf("%s --%s has no help", sub.Name(), f.Name)
+			}
+		})
+		for line := range strings.Lines(sub.Long) {
+			if len(line) > 84 {
+				t.Errorf("%s: a line of %d characters: %s", sub.Name(), len(line), line)
+			}
+		}
+	}
+}
+
+func TestVersionAndUnknownCommands(t *testing.T) {
+	w := newWorld(t)
+	if got := w.ok("version"); !strings.HasPrefix(got, "kubectl twilio-addons test (go") {
+		t.Error(got)
+	}
+	for _, args := range [][]string{{"exprt"}, {"export", "--al"}, {"export", "x"}, {"status", "--tree=perhaps"}} {
+		oneSentence(t, w.run(args...), "")
+	}
+	oneSentence(t, w.run("status", "--kubeconfig", "/nonexistent"), "")
+}
