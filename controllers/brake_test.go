@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
 // smallBudget lets one number go at once, and two in all.
@@ -170,4 +172,34 @@ func TestSuspendedAccount(t *testing.T) {
 	update(t, account, func(account *v1alpha1.TwilioAccount) { account.Spec.Suspend = false })
 	awaitGone(t, a)
 	w.awaitAssigned(pn)
+}
+
+// While Twilio fails for a whole account, the account tells of it, and its synced objects
+// stay as they are.
+func TestOutageIsToldByTheAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(a *v1alpha1.TwilioAccount) { a.Spec.ResyncInterval.Duration = 2 * time.Second })
+	all := w.fleetOf(6)
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{Account: w.account, Kind: twiliosim.FaultError, Status: 503}))
+	account := w.twilioAccount()
+	eventually(t, "the account tells of the outage", func() (bool, string) {
+		get(t, account)
+		c := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && c.Reason == v1alpha1.ReasonTwilioUnavailable && strings.Contains(c.Message, "Last good answer: 2"), c.String()
+	})
+	for _, a := range all {
+		get(t, a)
+		if c := condition(a, v1alpha1.ConditionReady); c.Reason != v1alpha1.ReasonSynced {
+			t.Errorf("%s reports %s: %s", a.Name, c.Reason, c.Message)
+		}
+	}
+	for _, f := range s.sim.Faults() {
+		if f.Account == w.account {
+			s.sim.RemoveFault(f.ID)
+		}
+	}
+	eventually(t, "the account works again", func() (bool, string) {
+		get(t, account)
+		return readyReason(account) == v1alpha1.ReasonCredentialsAccepted, readyReason(account)
+	})
 }

@@ -324,6 +324,7 @@ func TestAssignmentEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &assignmentReconciler{fleet: fleet.New(), limiters: twilio.NewLimiters(nil), queue: &queue{}, accounts: &queue{}}
+				r.brake = newBrake(nil, nil, nil, r.fleet, r.accounts)
 				if len(c.others) > 0 || name != "created" {
 					r.fleet.Upsert(numbered("a", 1))
 				}

@@ -109,6 +109,8 @@ func TestEveryOutcome(t *testing.T) {
 		err    error          // nil: the reconcile came to its end
 		want   string
 		health status.Status
+		// neverRead: the number was never read.
+		neverRead bool
 	}{
 		"all there":                      {read: ledgerWith(assigned, assigned), health: current, want: "Ready=True/Synced" + matches},
 		"nothing desired, nothing there": {read: ledgerWith(), health: current, want: "Ready=True/Synced" + matches},
@@ -120,13 +122,14 @@ func TestEveryOutcome(t *testing.T) {
 		"an assignment under way":  {read: ledgerWith(assigning), health: inProgress, want: progressing + differs},
 		"removal left":             {read: ledgerWith(assigned, unassigning), health: inProgress, want: progressing + differs},
 		"one rejected":             {read: ledgerWith(assigned, rejected), health: failed, want: stalled("AddOnRejected") + differs},
-		"one rejected, one to do":  {read: ledgerWith(missing, rejected), health: failed, want: stalled("AddOnRejected") + differs},
+		"one rejected, one to do":  {read: ledgerWith(missing, rejected), health: inProgress, want: progressing + differs},
 		"rejected, a removal held": {read: ledgerWith(rejected, unassigning), health: failed, want: stalled("AddOnRejected") + differs},
 		"a removal refused": {read: ledgerWith(unassigning), err: removalFailed("XE0", answer(400, 0)), health: failed,
 			want: stalled("AddOnRejected") + differs},
 		"a removal failed":           {read: ledgerWith(unassigning), err: removalFailed("XE0", answer(500, 0)), health: inProgress, want: unavailableNow + differs},
 		"a removal in contradiction": {read: ledgerWith(unassigning), err: contradictoryRemoval(), health: inProgress, want: progressing + differs},
 		"suspended":                  {err: suspended(false), health: current, want: "Ready=True/Suspended" + unread},
+		"suspended, never read":      {err: suspended(false), neverRead: true, health: inProgress, want: "Ready=Unknown/Suspended" + unread},
 		"no account":                 {err: accountNotFound("default"), health: failed, want: stalled("AccountNotFound") + unread},
 		"account refused":            {err: accountInvalid("default", errors.New("why")), health: failed, want: accountNotValid + unread},
 		"selector refused":           {err: selectorInvalid("default", errors.New("why")), health: failed, want: accountNotValid + unread},
@@ -162,6 +165,9 @@ func TestEveryOutcome(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := testObject()
 			a.Spec.ManagementPolicy = c.policy
+			if !c.neverRead {
+				a.Status.AccountSID = "AC1"
+			}
 			res := result{account: account, ledger: c.read}
 			if c.read != nil {
 				res.observed = &observation{}
@@ -185,7 +191,7 @@ func TestReasonsAreSorted(t *testing.T) {
 	ready := []string{v1alpha1.ReasonSynced, v1alpha1.ReasonObserved, v1alpha1.ReasonSuspended}
 	transient := []string{v1alpha1.ReasonRateLimited, v1alpha1.ReasonTwilioUnavailable}
 	stalled := []string{v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountInvalid, v1alpha1.ReasonNamespaceNotAllowed, v1alpha1.ReasonCredentialsInvalid,
-		v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonPhoneNumberNotFound, v1alpha1.ReasonAddOnRejected, v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonDeletionBlocked}
+		v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonPhoneNumberNotFound, v1alpha1.ReasonAddOnRejected, v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonDeletionBlocked, v1alpha1.ReasonRemovalsHeld}
 	type sort struct {
 		Ready, Transient, Stalled bool
 		Kind                      kind
@@ -342,16 +348,17 @@ func TestTexts(t *testing.T) {
 		addOns []v1alpha1.AddOnStatus
 		want   string
 	}{
-		"none":             {"", nil, "No add-on is listed."},
-		"one":              {"", all(assigned), "The listed add-on is assigned."},
-		"two":              {"", all(assigned, assigned), "All 2 listed add-ons are assigned."},
-		"one, one extra":   {v1alpha1.ManagementAdditive, all(assigned, extra), "The listed add-on is assigned. 1 add-on on the number not listed and left alone."},
-		"one, two extras":  {v1alpha1.ManagementAdditive, all(assigned, extra, extra), "The listed add-on is assigned. 2 add-ons on the number not listed and left alone."},
-		"work":             {"", all(missing, removing, removing), "1 add-on to assign, 2 add-ons to unassign."},
-		"rejected":         {"", all(rejected), "Twilio rejected XEr: not installed. Check that the add-on is installed in the account and supports phone numbers."},
-		"rejected, 1 held": {"", all(rejected, removing), "Twilio rejected XEr: not installed. Check that the add-on is installed in the account and supports phone numbers. Until then, 1 add-on is not removed."},
-		"rejected, 2 held": {"", all(rejected, missing, removing, removing), "Twilio rejected XEr: not installed. Check that the add-on is installed in the account and supports phone numbers. Until then, 2 add-ons are not removed."},
-		"observed, equal":  {v1alpha1.ManagementObserve, all(assigned), "The number carries exactly the listed add-ons. The policy Observe changes nothing."},
+		"none":               {"", nil, "No add-on is listed."},
+		"one":                {"", all(assigned), "The listed add-on is assigned."},
+		"two":                {"", all(assigned, assigned), "All 2 listed add-ons are assigned."},
+		"one, one extra":     {v1alpha1.ManagementAdditive, all(assigned, extra), "The listed add-on is assigned. 1 add-on on the number not listed and left alone."},
+		"one, two extras":    {v1alpha1.ManagementAdditive, all(assigned, extra, extra), "The listed add-on is assigned. 2 add-ons on the number not listed and left alone."},
+		"work":               {"", all(missing, removing, removing), "1 add-on to assign, 2 add-ons to unassign."},
+		"rejected":           {"", all(rejected), "Twilio rejected XEr: not installed. Check that the add-on is installed in the account and supports phone numbers."},
+		"rejected, 1 held":   {"", all(rejected, removing), "Twilio rejected XEr: not installed. Check that the add-on is installed in the account and supports phone numbers. Until then, 1 add-on is not removed."},
+		"rejected, 2 held":   {"", all(rejected, removing, removing), "Twilio rejected XEr: not installed. Check that the add-on is installed in the account and supports phone numbers. Until then, 2 add-ons are not removed."},
+		"rejected, and work": {"", all(rejected, missing, removing), "1 add-on to assign, 1 add-on to unassign."},
+		"observed, equal":    {v1alpha1.ManagementObserve, all(assigned), "The number carries exactly the listed add-ons. The policy Observe changes nothing."},
 		"observed, differs": {v1alpha1.ManagementObserve, all(missing, extra),
 			"The policy Observe changes nothing. Authoritative would assign XEm, and remove XEu (voicemail)."},
 		"observed, an extra": {v1alpha1.ManagementObserve, all(assigned, extra), "The policy Observe changes nothing. Authoritative would remove XEu (voicemail)."},

@@ -63,9 +63,13 @@ func writeTable(table *metav1.Table) error {
 	for _, row := range table.Rows {
 		var cells []string
 		for i, cell := range row.Cells {
-			if table.ColumnDefinitions[i].Priority == 0 {
-				cells = append(cells, fmt.Sprint(cell))
+			if table.ColumnDefinitions[i].Priority != 0 {
+				continue
 			}
+			if cell == nil {
+				cell = "" // as kubectl prints a value that is not set
+			}
+			cells = append(cells, fmt.Sprint(cell))
 		}
 		_, _ = fmt.Fprintln(w, "  "+strings.Join(cells, "\t"))
 	}

@@ -240,7 +240,7 @@ func TestDemandThatNeverSettles(t *testing.T) {
 		t.Errorf("a number every 20s waits for %d of them, want for one window", n+1)
 	}
 	s = newScene(t, 1000, spec(intstr.FromInt32(2), 0, time.Hour))
-	for n = 0; n < 200; n++ {
+	for n = range 200 {
 		s.ask(n, n+1)
 		if d = s.after(20 * time.Second); d.State.Hold != "" {
 			break

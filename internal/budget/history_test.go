@@ -370,7 +370,7 @@ func (h *history) remove() {
 			continue
 		}
 		for _, n := range h.some(h.wants, h.random.IntN(20)) {
-			if zombie := i == 1; d.Grants(n) && (!zombie || !h.covered[n]) && !(zombie && h.approvedBy(d, n)) {
+			if zombie := i == 1; d.Grants(n) && (!zombie || !h.covered[n] && !h.approvedBy(d, n)) {
 				h.spend(n)
 			}
 		}

@@ -237,7 +237,7 @@ func pack(numbers []fingerprint) string {
 // spoiled frees no budget.
 func unpack(s string) []fingerprint {
 	numbers := make([]fingerprint, 0, len(s)/fingerprintChars+1)
-	for len(s) > 0 {
+	for s != "" {
 		part := s[:min(len(s), fingerprintChars)]
 		s = s[len(part):]
 		var raw [8]byte

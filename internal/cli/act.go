@@ -80,7 +80,7 @@ type change func(o *v1alpha1.PhoneNumberAddOnAssignment) (done, nothing string)
 
 // act makes a change to each object of the target and says so line by line. It goes on
 // after an error, and its own error says how many there were.
-func (a *app) act(ctx context.Context, t *target, make change) error {
+func (a *app) act(ctx context.Context, t *target, edit change) error {
 	if err := t.validate(); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (a *app) act(ctx context.Context, t *target, make change) error {
 	for i := range objects {
 		o := &objects[i]
 		before := o.DeepCopy()
-		done, nothing := make(o)
+		done, nothing := edit(o)
 		if done == "" {
 			if len(t.names) > 0 {
 				fmt.Fprintf(a.Out, "%s/%s: %s\n", o.Namespace, o.Name, nothing)

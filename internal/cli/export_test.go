@@ -118,6 +118,7 @@ func TestExportToAFolder(t *testing.T) {
 }
 
 func TestExportFailsWholly(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		change func(w *world)
 		args   []string

@@ -6,6 +6,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -96,7 +97,7 @@ func (w *world) ok(args ...string) string {
 func (w *world) onlyReads() {
 	w.t.Helper()
 	for _, request := range w.Requests() {
-		if request.Method != "GET" {
+		if request.Method != http.MethodGet {
 			w.t.Errorf("%s %s", request.Method, request.Path)
 		}
 	}

@@ -259,6 +259,7 @@ func TestPlanOfASuspendedAccount(t *testing.T) {
 }
 
 func TestPlanFailsWholly(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		change func(w *world)
 		stdin  string

@@ -61,7 +61,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 	if name == "-" {
 		return io.ReadAll(a.In)
 	}
-	return os.ReadFile(name)
+	return os.ReadFile(name) //nolint:gosec // the user names the file
 }
 
 // migration is one run of export --from-terraform.

@@ -246,12 +246,12 @@ func packageOf(name string) string {
 // reports v0.0.0-master.
 func (c *controlPlane) ldflags() string {
 	major, minor, _ := strings.Cut(c.minor, ".")
-	flags := "-s -w"
+	flags := []string{"-s -w"}
 	for _, p := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		flags += fmt.Sprintf(" -X %[1]s.gitVersion=%[2]s -X %[1]s.gitMajor=%[3]s -X %[1]s.gitMinor=%[4]s -X %[1]s.gitCommit= -X %[1]s.gitTreeState=clean",
-			p, c.kubernetes, major, minor)
+		flags = append(flags, fmt.Sprintf("-X %[1]s.gitVersion=%[2]s -X %[1]s.gitMajor=%[3]s -X %[1]s.gitMinor=%[4]s -X %[1]s.gitCommit= -X %[1]s.gitTreeState=clean",
+			p, c.kubernetes, major, minor))
 	}
-	return flags
+	return strings.Join(flags, " ")
 }
 
 // publish moves the files of one folder into another on the same file system, each in one

@@ -273,12 +273,9 @@ func DispositionOf(claims []Claim, key types.NamespacedName, addOn v1alpha1.AddO
 			return Spare, c
 		}
 	}
-	heir := Owner(claims, cmp.Or(me.Account, me.Object.Status.AccountSID))
-	if heir == nil || heir.Key == key {
-		heir = Successor(claims, me)
-	}
+	heir := heirOf(claims, me)
 	switch {
-	case heir == nil || heir.Deleting || !heir.Active || !sameAccount(heir, me):
+	case heir == nil:
 		return Remove, nil
 	case Desires(heir.Object, addOn) && (heir.Held || handsOver(me, addOn)):
 		return Await, heir
@@ -286,6 +283,19 @@ func DispositionOf(claims []Claim, key types.NamespacedName, addOn v1alpha1.AddO
 		return Gone, heir
 	}
 	return Remove, nil
+}
+
+// heirOf returns the object that changes the number after me: its owner, or else the one
+// that is next. It is nil if that one does not write to the account in which me did.
+func heirOf(claims []Claim, me *Claim) *Claim {
+	heir := Owner(claims, cmp.Or(me.Account, me.Object.Status.AccountSID))
+	if heir == nil || heir.Key == me.Key {
+		heir = Successor(claims, me)
+	}
+	if heir == nil || heir.Deleting || !heir.Active || !sameAccount(heir, me) {
+		return nil
+	}
+	return heir
 }
 
 // answersFor reports whether another object has an add-on on record and decides about it

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -58,19 +57,17 @@ func (s *Server) keepLastWords() (etcd, apiServer *lastWords) {
 	if s.AttachControlPlaneOutput || os.Getenv("KUBEBUILDER_ATTACH_CONTROL_PLANE_OUTPUT") == "true" {
 		return etcd, apiServer
 	}
-	plane := &s.Environment.ControlPlane
+	plane := &s.ControlPlane
 	if plane.Etcd == nil {
 		plane.Etcd = &envtest.Etcd{}
 	}
-	setDefault(&plane.Etcd.Err, etcd)
-	setDefault(&plane.GetAPIServer().Err, apiServer)
-	return etcd, apiServer
-}
-
-func setDefault(writer *io.Writer, value io.Writer) {
-	if *writer == nil {
-		*writer = value
+	if plane.Etcd.Err == nil {
+		plane.Etcd.Err = etcd
 	}
+	if server := plane.GetAPIServer(); server.Err == nil {
+		server.Err = apiServer
+	}
+	return etcd, apiServer
 }
 
 // lastWords keeps the end of what is written to it.

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	Exit(WithControlPlane(context.Background(), func(s *Server) (int, error) {
-		fmt.Println(s.Environment.ControlPlane.Etcd.URL.Host, strings.TrimPrefix(s.Config.Host, "https://"))
+		fmt.Println(s.ControlPlane.Etcd.URL.Host, strings.TrimPrefix(s.Config.Host, "https://"))
 		select {}
 	}))
 }

@@ -95,7 +95,7 @@ func (c *Client) toListedNumbers(wire []openapi.ApiV2010IncomingPhoneNumber, ove
 
 // e164Pattern accepts whole numbers only: Twilio's filter also matches parts of numbers
 // and takes * for any digit.
-var e164Pattern = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
+var e164Pattern = regexp.MustCompile(`^\+[1-9]\d{6,14}$`)
 
 func phoneNumbersPath(account string) string {
 	return accountPath(account) + "/IncomingPhoneNumbers.json"

@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -416,7 +417,7 @@ func TestEnvironmentOfTheProcess(t *testing.T) {
 			proxy.asked = nil
 			proxy.mu.Unlock()
 			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChildProcess$")
-			child.Env = append(c.env, childVariable+"=https://"+behindProxy)
+			child.Env = append(slices.Clone(c.env), childVariable+"=https://"+behindProxy)
 			out, err := child.CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)

@@ -20,14 +20,13 @@ import (
 )
 
 // create makes an object of the world's first number.
-func (w *world) create(name string, number int) *v1alpha1.PhoneNumberAddOnAssignment {
+func (w *world) create(name string, number int) {
 	w.Helper()
 	o := &v1alpha1.PhoneNumberAddOnAssignment{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 		Spec:       v1alpha1.PhoneNumberAddOnAssignmentSpec{PhoneNumberSID: v1alpha1.PhoneNumberSID(w.sid("PN", number)), AddOnSIDs: []v1alpha1.AddOnSID{}},
 	}
 	w.must(env.Client.Create(w.Context(), o))
-	return o
 }
 
 // A command that cannot do all of what it is told does none of it and says why; what has
@@ -90,13 +89,13 @@ func TestDoctorFindsMissingRights(t *testing.T) {
 	w.eventually("the right is missing", func() error {
 		_, out, _ = w.run("kubectl twilio-addons doctor")
 		if !strings.Contains(out, "may not get secrets, list secrets, patch secrets, watch secrets") {
-			return errorText(out)
+			return textError(out)
 		}
 		return nil
 	})
 	w.must(env.Client.Delete(ctx, deployment))
 }
 
-type errorText string
+type textError string
 
-func (e errorText) Error() string { return string(e) }
+func (e textError) Error() string { return string(e) }

@@ -55,19 +55,36 @@ func managerFlags(t *testing.T) map[string]bool {
 
 func ownFlags(t *testing.T) map[string]bool {
 	t.Helper()
+	return flagsIn(t, "cmd/manager/*.go")
+}
+
+// flagsIn are the flags that the source files bind to variables, as in StringVar(&v, "name", …).
+func flagsIn(t *testing.T, pattern string) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
 	flags := map[string]bool{}
-	ast.Inspect(parseGo(t, "cmd/manager/main.go"), func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok || len(call.Args) != 4 {
+	for _, file := range files {
+		path, err := filepath.Rel(root, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parseGo(t, path), func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) < 4 {
+				return true
+			}
+			method, ok := call.Fun.(*ast.SelectorExpr)
+			if ok && (strings.HasSuffix(method.Sel.Name, "Var") || strings.HasSuffix(method.Sel.Name, "VarP")) {
+				flags[stringOf(t, call.Args[1])] = true
+			}
 			return true
-		}
-		if method, ok := call.Fun.(*ast.SelectorExpr); ok && strings.HasSuffix(method.Sel.Name, "Var") {
-			flags[stringOf(t, call.Args[1])] = true
-		}
-		return true
-	})
+		})
+	}
 	if len(flags) == 0 {
-		t.Fatal("found no flags in cmd/manager/main.go")
+		t.Fatalf("found no flags in %s", pattern)
 	}
 	return flags
 }
@@ -145,7 +162,8 @@ func TestEveryReasonHasASection(t *testing.T) {
 	}
 }
 
-// othersFlags are the flags in the documentation that are not the manager's.
+// othersFlags are the flags in the documentation that are neither the manager's nor the
+// plugin's.
 var othersFlags = map[string]string{
 	"all": "kubectl", "all-namespaces": "kubectl", "as": "kubectl", "ignore-not-found": "kubectl",
 	"field-selector": "kubectl", "for": "kubectl", "from-file": "kubectl", "from-literal": "kubectl", "namespace": "kubectl",
@@ -153,19 +171,18 @@ var othersFlags = map[string]string{
 	"show-labels": "kubectl", "kustomize": "kubectl", "patch-file": "kubectl", "cascade": "argocd", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
 	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
 	"docker-server": "kubectl", "docker-username": "kubectl", "docker-password": "kubectl",
+	"body-file": "gh", "edit-last": "gh", "create-if-none": "gh",
 	"set": "Helm", "take-ownership": "Helm", "force-conflicts": "Helm", "reuse-values": "Helm",
 }
 
 func TestFlagsInTheDocsExist(t *testing.T) {
 	known, own := managerFlags(t), ownFlags(t)
+	maps.Copy(known, flagsIn(t, "internal/cli/*.go"))
 	flag := regexp.MustCompile("(?:^|[\\s`\"(=])--([a-z][a-z-]*)")
 	for path, page := range pages(t) {
-		if strings.HasPrefix(path, "docs/cli/") {
-			continue // the plugin's: internal/cli tests those
-		}
 		for _, match := range flag.FindAllStringSubmatch(page, -1) {
 			if name := match[1]; !known[name] && othersFlags[name] == "" {
-				t.Errorf("%s: the manager has no flag --%s", path, name)
+				t.Errorf("%s: neither the manager nor the plugin has a flag --%s", path, name)
 			}
 		}
 	}
@@ -236,8 +253,8 @@ func TestExamplesInTheDocsApply(t *testing.T) {
 				if object.GetNamespace() == "telephony" {
 					object.SetNamespace("default")
 				}
-				if object.GetKind() == "Job" {
-					object.SetNamespace("default") // Argo CD sets that of the Application
+				if namespaced, err := cluster.IsObjectNamespaced(object); err == nil && namespaced && object.GetNamespace() == "" {
+					object.SetNamespace("default")
 				}
 				count++
 				if err := apply(t.Context(), object, client.DryRunAll, client.ForceOwnership); err != nil {

@@ -132,8 +132,8 @@ func TestCredentialIsSentToNobodyElse(t *testing.T) {
 
 	strict := startManager(t)
 	for _, c := range []struct{ baseURL, reason, hint string }{
-		{"http://twilio.invalid", v1alpha1.ReasonAccountInvalid, "plain http to a host that is not loopback"},
-		{impostor.URL, v1alpha1.ReasonTwilioUnavailable, "TLS verification failed"},
+		{"http://twilio.invalid", v1alpha1.ReasonAccountInvalid, "plain http to a host other than loopback: use https"},
+		{impostor.URL, v1alpha1.ReasonTwilioUnavailable, "certificate for Acme Co issued by Acme Co is not trusted"},
 	} {
 		leads(t, strict, c.baseURL, c.reason, c.hint)
 	}
@@ -144,8 +144,8 @@ func TestCredentialIsSentToNobodyElse(t *testing.T) {
 
 	// With the flag, plain http leaves the machine; but by no proxy, which could read it.
 	lax := startManager(t, "--allow-insecure-twilio-url")
-	leads(t, lax, "http://twilio.invalid", v1alpha1.ReasonTwilioUnavailable, "")
-	leads(t, lax, "https://twilio.invalid", v1alpha1.ReasonTwilioUnavailable, "")
+	leads(t, lax, "http://twilio.invalid", v1alpha1.ReasonTwilioUnavailable, "looking up twilio.invalid")
+	leads(t, lax, "https://twilio.invalid", v1alpha1.ReasonTwilioUnavailable, "asking the proxy")
 	distinct := map[string]bool{}
 	for _, request := range proxy.requests() {
 		distinct[request] = true

@@ -60,7 +60,7 @@ func (s *scene) check() error {
 			wrong = append(wrong, fmt.Errorf("TwilioAccount %s: %w", name, err))
 		}
 		if err := s.checkSecret(account); err != nil {
-			wrong = append(wrong, fmt.Errorf("Secret of TwilioAccount %s: %w", name, err))
+			wrong = append(wrong, fmt.Errorf("the Secret of TwilioAccount %s: %w", name, err))
 		}
 	}
 	return errors.Join(append(wrong, s.checkClaims()...)...)
@@ -152,7 +152,7 @@ func (s *scene) hasToClean(a *v1alpha1.PhoneNumberAddOnAssignment) bool {
 	return slices.ContainsFunc(addOns, func(addOn string) bool {
 		next := heir(me, others)
 		exact := next != nil && next.held && next.version.Exact && !next.version.lists(addOn)
-		return keeper(others, addOn) == nil && !exact
+		return keeper(me.version, others, addOn) == nil && !exact
 	})
 }
 
@@ -274,14 +274,9 @@ func checkKstatus(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) error {
 	return nil
 }
 
-// checkNumber checks that a number carries what its owner asks, and that status says so.
-func (s *scene) checkNumber(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) error {
-	if reason != v1alpha1.ReasonSynced && reason != v1alpha1.ReasonObserved && reason != v1alpha1.ReasonAddOnRejected {
-		return nil
-	}
-	site := s.sites[a.Spec.AccountRef.Name]
-	on := site.numbers[string(a.Spec.PhoneNumberSID)]
-	var missing, extra []string
+// differences are the installed add-ons that a number lacks, and those that it carries
+// without being asked to.
+func differences(a *v1alpha1.PhoneNumberAddOnAssignment, site *siteState, on []string) (missing, extra []string) {
 	for _, sid := range a.Spec.AddOnSIDs {
 		if site.installed[string(sid)] && !slices.Contains(on, string(sid)) {
 			missing = append(missing, string(sid))
@@ -292,6 +287,17 @@ func (s *scene) checkNumber(a *v1alpha1.PhoneNumberAddOnAssignment, reason strin
 			extra = append(extra, sid)
 		}
 	}
+	return missing, extra
+}
+
+// checkNumber checks that a number carries what its owner asks, and that status says so.
+func (s *scene) checkNumber(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) error {
+	if reason != v1alpha1.ReasonSynced && reason != v1alpha1.ReasonObserved && reason != v1alpha1.ReasonAddOnRejected {
+		return nil
+	}
+	site := s.sites[a.Spec.AccountRef.Name]
+	on := site.numbers[string(a.Spec.PhoneNumberSID)]
+	missing, extra := differences(a, site, on)
 	finalizer := slices.Contains(a.Finalizers, v1alpha1.FinalizerUnassign)
 	switch policy := a.Spec.ManagementPolicy; {
 	case policy != v1alpha1.ManagementObserve && !finalizer:

@@ -77,19 +77,20 @@ func makeFlapping(random *rand.Rand) (string, func(context.Context, *run) error)
 // first, and deletes all of them in some order, before or after each has said something.
 func makeTriple(random *rand.Rand) (string, func(context.Context, *run) error) {
 	var objects []*v1alpha1.PhoneNumberAddOnAssignment
-	words := "create"
+	var specs []string
 	for _, s := range slices.Backward(trio) {
 		a := newObject(random, s)
 		a.Spec.PhoneNumberSID = v1alpha1.PhoneNumberSID(trio[0].home)
 		objects = append(objects, a)
-		words += fmt.Sprintf(" %s: %s;", s.key, describeSpec(a))
+		specs = append(specs, fmt.Sprintf("%s: %s;", s.key, describeSpec(a)))
 	}
 	orderOf := random.Perm(len(objects))
 	patience, between := time.Duration(random.IntN(3))*time.Second, time.Duration(random.IntN(3)*random.IntN(400))*time.Millisecond
-	words += fmt.Sprintf(" when each has said something, or after %s, delete", patience)
+	keys := make([]string, 0, len(objects))
 	for _, i := range orderOf {
-		words += " " + client.ObjectKeyFromObject(objects[i]).String()
+		keys = append(keys, client.ObjectKeyFromObject(objects[i]).String())
 	}
+	words := fmt.Sprintf("create %s when each has said something, or after %s, delete %s", strings.Join(specs, " "), patience, strings.Join(keys, " "))
 	words += fmt.Sprintf(", %s apart", between)
 	return words, func(ctx context.Context, r *run) error {
 		for _, a := range objects {

@@ -126,18 +126,18 @@ func (h *history) guarded(l *life, addOn string, by *twiliosim.Mutation, around 
 // it had it on record, under a finalizer of its own; or it owned the number, did not list the
 // add-on and saw that it was gone, before somebody else assigned it anew.
 func (h *history) answered(l *life, addOn string, by *twiliosim.Mutation) bool {
-	number := l.Versions[len(l.Versions)-1].Number
+	last := &l.Versions[len(l.Versions)-1]
 	for i := range h.Lives {
 		other := &h.Lives[i]
 		if other.UID == l.UID {
 			continue
 		}
 		for _, v := range other.within(l.Gone.Add(-decision), l.Gone) {
-			if !sameSID(v.Number, number) || v.Deleting {
+			if !sameSID(v.Number, last.Number) || v.Deleting {
 				continue
 			}
 			owner := v.Claim == v1alpha1.ClaimHeld && v.Exact && !v.lists(addOn)
-			if (v.Finalizer && v.answersFor(addOn)) || (owner && by.Actor == twiliosim.ActorConsole) {
+			if v.keeps(last, addOn) || (owner && by.Actor == twiliosim.ActorConsole) {
 				return true
 			}
 		}

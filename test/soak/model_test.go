@@ -296,6 +296,12 @@ func TestJudgeRelease(t *testing.T) {
 		"on record of another one": {scenario([]life{
 			owned("ns/a", since(15, deleting), let), owned("ns/b", always(yielded)),
 		}, console(1, xa)), false},
+		"adopted by both": {scenario([]life{
+			owned("ns/a", always(adopted(xa)), since(15, deleting), let), owned("ns/b", always(additive), always(adopted(xa)), always(yielded)),
+		}, console(1, xa)), false},
+		"created, adopted by the other one": {scenario([]life{
+			owned("ns/a", since(15, deleting), let), owned("ns/b", always(additive), always(adopted(xa)), always(yielded)),
+		}, console(1, xa)), true},
 		"on record of one that goes too": {scenario([]life{
 			owned("ns/a", since(15, deleting), let), owned("ns/b", always(yielded), since(-20, deleting)),
 		}, console(1, xa)), true},

@@ -114,16 +114,24 @@ func isCreated(ownership v1alpha1.AddOnOwnership) bool {
 	return ownership == v1alpha1.OwnershipCreated || ownership == v1alpha1.OwnershipTakenOver
 }
 
-// keeper is an object that answers for an add-on from now on, so that a departing one may
+// keeper is an object that decides about an add-on from now on, so that a departing one may
 // leave it on the number; nil if there is none.
-func keeper(others []claim, addOn string) *claim {
+func keeper(departing *version, others []claim, addOn string) *claim {
 	for i := range others {
 		c := &others[i]
-		if !c.version.Deleting && c.version.Finalizer && c.admitted && c.version.answersFor(addOn) {
+		if c.admitted && c.version.keeps(departing, addOn) {
 			return c
 		}
 	}
 	return nil
+}
+
+// keeps says whether an object that stays has on record what a departing one leaves: it
+// answers for it, or both had merely adopted it.
+func (v *version) keeps(departing *version, addOn string) bool {
+	adopted := departing.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership == v1alpha1.OwnershipAdopted })
+	owned := v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership != "" })
+	return !v.Deleting && v.Finalizer && (v.answersFor(addOn) || (adopted && owned))
 }
 
 // heir is the object that a departing one leaves its number to; nil if there is none.
@@ -144,7 +152,7 @@ const handoverWait = time.Minute
 // mustLeave says why a departing object had to leave an add-on on the number; "" if it had
 // to remove it. waited is for how long it had been departing.
 func mustLeave(departing claim, others []claim, addOn string, waited time.Duration) string {
-	if keeper(others, addOn) != nil {
+	if keeper(departing.version, others, addOn) != nil {
 		return "it was being deleted, and another object had the add-on on record"
 	}
 	if next := heir(departing, others); next != nil && next.version.lists(addOn) && waited < handoverWait-lag {

@@ -151,7 +151,7 @@ func TestKustomization(t *testing.T) {
 	if diff := cmp.Diff([]string{"telephony/eu-a base/all.yaml:1"}, placesOf(dir, set)); diff != "" {
 		t.Error(diff)
 	}
-	if len(set.Problems) != 1 || set.Problems[0].Where() != filepath.Join(dir, "base/all.yaml")+":15" {
+	if len(set.Problems) != 1 || set.Problems[0].Where() != filepath.Join(dir, "base", "all.yaml")+":15" {
 		t.Errorf("%v", set.Problems)
 	}
 	if _, found := set.Assignments[0].Annotations["config.kubernetes.io/origin"]; found {
