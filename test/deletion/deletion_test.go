@@ -6,11 +6,14 @@ package deletion
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,6 +32,7 @@ func TestDeletion(t *testing.T) {
 	t.Run("many", testManyObjects)
 	t.Run("handover", testHandover)
 	t.Run("without a finalizer", testNeverWorked)
+	t.Run("released number", testReleasedNumber)
 }
 
 // deleteNumbers deletes the objects, one by one or with their namespace.
@@ -205,6 +209,28 @@ var troubles = []trouble{
 		hints: []string{v1alpha1.ReasonNamespaceNotAllowed, "allowedNamespaces"},
 	},
 	{
+		// What answers there says 404 to everything, which is no news of a number.
+		name: "the address of Twilio is wrong",
+		begin: func(w *world) {
+			w.patch(w.twilioAccount(), fmt.Sprintf(`{"spec":{"apiBaseURL":%q}}`, sim.URL+"/elsewhere"))
+		},
+		mend: func(w *world) {
+			w.patch(w.twilioAccount(), fmt.Sprintf(`{"spec":{"apiBaseURL":%q}}`, sim.URL))
+		},
+		reason: v1alpha1.ReasonTwilioUnavailable,
+		hints:  []string{"unreachable or failing", "404"},
+	},
+	{
+		name: "the address of Twilio is none",
+		begin: func(w *world) {
+			w.patch(w.twilioAccount(), fmt.Sprintf(`{"spec":{"apiBaseURL":%q}}`, sim.URL+"/2010-04-01"))
+		},
+		mend: func(w *world) {
+			w.patch(w.twilioAccount(), fmt.Sprintf(`{"spec":{"apiBaseURL":%q}}`, sim.URL))
+		},
+		hints: []string{v1alpha1.ReasonAccountInvalid, "leave out /2010-04-01"},
+	},
+	{
 		name: "Twilio is down",
 		begin: func(w *world) {
 			w.must(sim.Admin.AddFault(w.Context(), twiliosim.Fault{Account: w.account, Kind: twiliosim.FaultReset}))
@@ -362,5 +388,36 @@ func testNeverWorked(t *testing.T) {
 			w.gone(n.assignment, w.namespace(n.Namespace))
 			w.cleaned(false, n)
 		})
+	}
+}
+
+// An object whose number was released in Twilio goes, but not before Twilio has said so for
+// a minute. It leaves an event.
+func testReleasedNumber(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.add("line", []int{0, 1}, nil)
+	w.ready(n)
+	w.must(sim.Admin.ReleaseNumber(t.Context(), n.sid))
+	deleted := time.Now()
+	w.delete(n.assignment)
+	w.says(n, v1alpha1.ReasonProgressing, "no such phone number", "for a minute")
+	w.gone(n.assignment)
+	if took := time.Since(deleted); took < time.Minute {
+		t.Errorf("it went after %s", took)
+	}
+	w.wait("an event tells of it", func() error {
+		var events eventsv1.EventList
+		err := env.Client.List(t.Context(), &events, client.InNamespace(w.name))
+		told := slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool {
+			return e.Regarding.UID == n.UID && strings.Contains(e.Note, "has no phone number "+n.sid)
+		})
+		if err == nil && !told {
+			err = fmt.Errorf("none of the %d events does", len(events.Items))
+		}
+		return err
+	})
+	if changes := w.changes(); len(changes) > 0 {
+		t.Errorf("the operator's changes: %q", changes)
 	}
 }

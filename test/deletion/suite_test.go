@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 // startManager starts a manager that is stopped after the test and its subtests.
 func startManager(t *testing.T) {
 	t.Helper()
-	manager, err := env.StartManager(t.Context(), "--leader-elect-lease-duration=3s")
+	manager, err := env.StartManager(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

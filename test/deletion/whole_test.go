@@ -167,7 +167,7 @@ func TestOperatorNamespaceFirst(t *testing.T) {
 	t.Run("deleted", func(t *testing.T) {
 		inner := *w
 		inner.T = t
-		manager, err := env.StartManager(t.Context(), "--leader-elect-lease-duration=3s")
+		manager, err := env.StartManager(t.Context())
 		inner.must(err)
 		t.Cleanup(func() { _ = manager.Kill() })
 		numbers = inner.lines()
