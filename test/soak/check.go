@@ -77,11 +77,11 @@ func (s *scene) checkClaims() []error {
 		}
 		number, key := strings.ToLower(string(a.Spec.PhoneNumberSID)), a.Namespace+"/"+a.Name
 		if other := holders[number]; other != "" {
-			wrong = append(wrong, fmt.Errorf("both %s and %s hold %s", other, key, short(number)))
+			wrong = append(wrong, fmt.Errorf("both %s and %s hold %s", other, key, short(string(a.Spec.PhoneNumberSID))))
 		}
 		holders[number] = key
 		if s.admission(a) != "" {
-			wrong = append(wrong, fmt.Errorf("%s holds %s and may not use its account", key, short(number)))
+			wrong = append(wrong, fmt.Errorf("%s holds %s and may not use its account", key, short(string(a.Spec.PhoneNumberSID))))
 		}
 	}
 	return wrong
