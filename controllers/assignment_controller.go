@@ -11,6 +11,7 @@
 //	observe                the number, once ever, and the complete list of its add-ons
 //	claim                  the finalizer and what is about to be assigned, persisted first
 //	apply                  assign what is missing, then unassign what is too much
+//	brake                  may the number lose add-ons now?
 //	verdict                the outcome, as status tells it
 //	report                 one status write if anything changed, and when to look again
 //

@@ -86,7 +86,7 @@ type PhoneNumberAddOnAssignmentSpec struct {
 	// addOnSIDs lists the installed add-ons (XE and 32 hexadecimal digits) that the
 	// number carries. It may be empty: under Authoritative, an empty list removes every
 	// add-on. The order has no meaning. At most 50, none of them twice.
-	// The list has one owner: whoever applies it replaces it as a whole.
+	// The list is atomic: applying it replaces it as a whole.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50

@@ -214,7 +214,7 @@ func (a *app) readAccounts(ctx context.Context, f *planFlags, in *review.Input, 
 	}
 	found := map[string]*live.Account{}
 	for ref, sid := range sids {
-		account := *read[sid] // of several names for one account, one may be suspended
+		account := *read[sid]                                                                          // of several names for one account, one may be suspended
 		at := slices.IndexFunc(declared, func(a v1alpha1.TwilioAccount) bool { return a.Name == ref }) // as it is, before as it was
 		account.Suspended = at >= 0 && declared[at].Spec.Suspend
 		found[ref] = &account

@@ -98,7 +98,8 @@ func prepareTools(ctx context.Context) (string, error) {
 // startManager starts a manager that ends with the test.
 func startManager(t *testing.T) {
 	t.Helper()
-	manager, err := env.StartManager(t.Context(), "--leader-elect-lease-duration=3s")
+	// A long lease: on a busy machine a leader with a short one loses it, and ends.
+	manager, err := env.StartManager(t.Context(), "--leader-elect-lease-duration=1m")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,11 +77,11 @@ func (s *scene) checkClaims() []error {
 		}
 		number, key := strings.ToLower(string(a.Spec.PhoneNumberSID)), a.Namespace+"/"+a.Name
 		if other := holders[number]; other != "" {
-			wrong = append(wrong, fmt.Errorf("both %s and %s hold %s", other, key, short(number)))
+			wrong = append(wrong, fmt.Errorf("both %s and %s hold %s", other, key, short(string(a.Spec.PhoneNumberSID))))
 		}
 		holders[number] = key
 		if s.admission(a) != "" {
-			wrong = append(wrong, fmt.Errorf("%s holds %s and may not use its account", key, short(number)))
+			wrong = append(wrong, fmt.Errorf("%s holds %s and may not use its account", key, short(string(a.Spec.PhoneNumberSID))))
 		}
 	}
 	return wrong
@@ -234,13 +234,19 @@ func checkConditions(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) erro
 	is := func(kind string) bool { return meta.IsStatusConditionTrue(a.Status.Conditions, kind) }
 	var wrong []error
 	well, works := wellReason(reason), reason == v1alpha1.ReasonProgressing
-	if is(v1alpha1.ConditionReady) != well || is(v1alpha1.ConditionStalled) != (!well && !works) {
+	if is(v1alpha1.ConditionReady) != (well && !unread(a, reason)) || is(v1alpha1.ConditionStalled) != (!well && !works) {
 		wrong = append(wrong, fmt.Errorf("its Ready is %t and Stalled %t with the reason %s", is(v1alpha1.ConditionReady), is(v1alpha1.ConditionStalled), reason))
 	}
 	if is(v1alpha1.ConditionReconciling) != works {
 		wrong = append(wrong, fmt.Errorf("its Reconciling is %t at rest with the reason %s", !works, reason))
 	}
 	return errors.Join(wrong...)
+}
+
+// unread: an object is suspended whose number was never read, so whether it is as it should
+// be is unknown.
+func unread(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) bool {
+	return reason == v1alpha1.ReasonSuspended && a.Status.AccountSID == ""
 }
 
 func wellReason(reason string) bool {
@@ -253,10 +259,10 @@ func checkKstatus(a *v1alpha1.PhoneNumberAddOnAssignment, reason string) error {
 	switch {
 	case !a.DeletionTimestamp.IsZero():
 		want = status.TerminatingStatus
+	case reason == v1alpha1.ReasonProgressing, unread(a, reason):
+		want = status.InProgressStatus
 	case wellReason(reason):
 		want = status.CurrentStatus
-	case reason == v1alpha1.ReasonProgressing:
-		want = status.InProgressStatus
 	}
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(a)
 	if err != nil {
