@@ -146,16 +146,6 @@ func synced(t *testing.T, a *v1alpha1.PhoneNumberAddOnAssignment) error {
 	return nil
 }
 
-// idle is nil if the object says that it is suspended. It is not ready before its number was
-// read.
-func idle(t *testing.T, a *v1alpha1.PhoneNumberAddOnAssignment) error {
-	t.Helper()
-	if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
-		return err
-	}
-	return testenv.Says(a.Status.Conditions, v1alpha1.ReasonSuspended)
-}
-
 // posted waits until Twilio has processed a create whose answer is still under way.
 func posted(t *testing.T, pn string) {
 	t.Helper()
@@ -250,7 +240,7 @@ func additiveKnowsItsOwn(t *testing.T, n int, suspended bool) {
 		a.Spec.ManagementPolicy, a.Spec.Suspend = v1alpha1.ManagementAdditive, suspended
 	})
 	if suspended {
-		wait(t, "it says that it is suspended", func() error { return idle(t, a) })
+		wait(t, "it says that it is suspended", func() error { return synced(t, a) })
 	}
 	for _, sid := range []string{addOns[0], addOns[1]} {
 		change(t, a, fmt.Sprintf(`{"spec":{"suspend":false,"addOnSIDs":[%q]}}`, sid))
@@ -278,11 +268,7 @@ func nothingIsLeft(t *testing.T, n int, before []string) {
 	t.Helper()
 	manager := startManager(t, "--leader-elect=false")
 	a, pn := assign(t, n, listing(before...), func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.Suspend = len(before) == 0 })
-	asWanted := synced
-	if len(before) == 0 {
-		asWanted = idle
-	}
-	wait(t, "the object is as it should be at first", func() error { return asWanted(t, a) })
+	wait(t, "the object is as it should be at first", func() error { return synced(t, a) })
 	slowly(t)
 	change(t, a, fmt.Sprintf(`{"spec":{"suspend":false,"addOnSIDs":[%s]}}`, quoted(append(before, addOns[1]))))
 	wait(t, "Twilio has made the assignment", func() error { return carries(t, pn, append(before, addOns[1])...) })
