@@ -246,6 +246,9 @@ func (r *accountReconciler) editSecret(ctx context.Context, secret *metav1.Parti
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("changing the finalizer of Secret %s: %w", secret.Name, err)
 	}
+	if err == nil && versionOf(base) != versionOf(secret) {
+		r.connections.noteHeld(versionOf(base), versionOf(secret))
+	}
 	return nil
 }
 
@@ -266,7 +269,7 @@ func (r *accountReconciler) check(ctx context.Context, account *v1alpha1.TwilioA
 	if err != nil {
 		return nil, err
 	}
-	if conn.refusal() == nil && account.Status.VerifiedSecret == conn.version.secret && account.Status.ObservedGeneration == account.Generation {
+	if conn.refusal() == nil && r.connections.contentVersion(account.Status.VerifiedSecret) == r.connections.contentVersion(conn.version.secret) && account.Status.ObservedGeneration == account.Generation {
 		return conn, nil
 	}
 	key := client.ObjectKeyFromObject(account)
@@ -346,7 +349,7 @@ func (r *accountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *con
 	if conn == nil || isStalled(o.reason) {
 		status.VerifiedSecret = ""
 	} else if accepted {
-		status.VerifiedSecret = conn.version.secret
+		status.VerifiedSecret = r.connections.contentVersion(conn.version.secret)
 	}
 	r.mu.Lock()
 	counted := r.counted[account.Name]

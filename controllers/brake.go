@@ -205,16 +205,16 @@ func (b *brake) withdrawAll(key types.NamespacedName) {
 // evaluate decides about all demands of the account, persists the decision, and makes due
 // the objects that it concerns. The account at hand is brought up to date.
 func (b *brake) evaluate(ctx context.Context, account *v1alpha1.TwilioAccount) (budget.Decision, error) {
+	r := b.of(account.Spec.AccountSID)
+	if r.asked() == 0 && apiequality.Semantic.DeepEqual(account.Status.Removals, v1alpha1.RemovalsStatus{}) {
+		return budget.Decision{}, nil
+	}
 	deleting, err := b.crdDeleting(ctx, true)
 	if err != nil {
 		return budget.Decision{}, err
 	}
-	r := b.of(account.Spec.AccountSID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.demands) == 0 && apiequality.Semantic.DeepEqual(account.Status.Removals, v1alpha1.RemovalsStatus{}) {
-		return budget.Decision{}, nil
-	}
 	before := r.decision
 	if err := b.decide(ctx, r, account, deleting); err != nil {
 		return budget.Decision{}, err
@@ -395,6 +395,13 @@ func (b *brake) crdDeleting(ctx context.Context, fresh bool) (bool, error) {
 
 func (r *removals) grants(number v1alpha1.PhoneNumberSID) bool {
 	return r.decision.Grants(number) && time.Now().Before(r.decision.GrantedUntil)
+}
+
+// asked is how many objects ask.
+func (r *removals) asked() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.demands)
 }
 
 // pending is how many demands are not granted.

@@ -37,6 +37,9 @@ type connections struct {
 
 	mu        sync.Mutex
 	byAccount map[string]*slot
+	// held maps the version of a Secret to the one that it got when the operator edited its
+	// finalizers: the content is the same.
+	held map[string]string
 }
 
 // slot is the place of one account. Its lock is held while a Secret is read, so that
@@ -92,6 +95,7 @@ func (c *connections) get(ctx context.Context, account *v1alpha1.TwilioAccount) 
 	s := c.slotOf(account.Name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.version.secret = c.contentVersion(s.version.secret)
 	switch {
 	case s.version == current && s.failed != nil:
 		return nil, s.failed
@@ -131,7 +135,24 @@ func (c *connections) secretVersion(ctx context.Context, account *v1alpha1.Twili
 	} else if err != nil {
 		return "", fmt.Errorf("reading the metadata of Secret %s: %w", key, err)
 	}
-	return versionOf(secret), nil
+	return c.contentVersion(versionOf(secret)), nil
+}
+
+// noteHeld says that a Secret changed from one version to another without its content.
+func (c *connections) noteHeld(from, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held[from] = to
+}
+
+// contentVersion is the version by which a Secret with this content is known.
+func (c *connections) contentVersion(version string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for to, ok := c.held[version]; ok; to, ok = c.held[version] {
+		version = to
+	}
+	return version
 }
 
 // build reads the Secret and builds the client.
@@ -163,7 +184,7 @@ func (c *connections) build(ctx context.Context, account *v1alpha1.TwilioAccount
 	}
 	limiter.SetMaxConcurrency(account.Name, int(account.Spec.MaxConcurrentRequests))
 	return &connection{
-		version:    version{account.UID, account.Generation, versionOf(&secret)},
+		version:    version{account.UID, account.Generation, c.contentVersion(versionOf(&secret))},
 		accountSID: string(account.Spec.AccountSID), client: cl, limiter: limiter, credential: credentials.Describe(),
 	}, nil
 }

@@ -54,7 +54,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	o.Metrics.fleet = members
 	conns := &connections{
 		cached: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, allowInsecureURL: o.AllowInsecureURL,
-		userAgent: o.UserAgent, transport: o.Transport, limiters: o.Limiters, metrics: o.TwilioMetrics, byAccount: map[string]*slot{},
+		userAgent: o.UserAgent, transport: o.Transport, limiters: o.Limiters, metrics: o.TwilioMetrics, byAccount: map[string]*slot{}, held: map[string]string{},
 	}
 	assignments := &assignmentReconciler{
 		Client:      mgr.GetClient(),
