@@ -162,9 +162,10 @@ func cmpErr(first, second error) error {
 // assign posts one add-on. Where the answer leaves open what happened, it reads the
 // assignment. The error is nil if Twilio assigned or refused the add-on.
 func (w *worker) assign(ctx context.Context, addOn v1alpha1.AddOnSID) error {
+	var receipt twilio.Receipt
 	start := time.Now()
-	got, err := w.cl.AssignAddOn(ctx, w.number, string(addOn))
-	w.log(ctx, verbAssign, addOn, got.UniqueName, start, err)
+	got, err := w.cl.AssignAddOn(twilio.WithReceipt(ctx, &receipt), w.number, string(addOn))
+	w.log(ctx, change{verbAssign, addOn, got.UniqueName, time.Since(start), receipt}, err)
 	switch {
 	case err == nil:
 		w.assigned(addOn, &got)
@@ -265,9 +266,10 @@ func (w *worker) removeAll(ctx context.Context, steps []plan.Step) error {
 
 // remove deletes one assignment.
 func (w *worker) remove(ctx context.Context, step *plan.Step) error {
+	var receipt twilio.Receipt
 	start := time.Now()
-	err := w.cl.UnassignAddOn(ctx, w.number, step.TwilioSID())
-	w.log(ctx, verbUnassign, v1alpha1.AddOnSID(step.TwilioSID()), uniqueNameOf(step), start, err)
+	err := w.cl.UnassignAddOn(twilio.WithReceipt(ctx, &receipt), w.number, step.TwilioSID())
+	w.log(ctx, change{verbUnassign, v1alpha1.AddOnSID(step.TwilioSID()), uniqueNameOf(step), time.Since(start), receipt}, err)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -43,23 +42,28 @@ func causeOf(a *assignment) cause {
 	return causeSpec
 }
 
+// change is one write to Twilio and how it was answered.
+type change struct {
+	verb       verb
+	addOn      v1alpha1.AddOnSID
+	uniqueName string
+	took       time.Duration
+	receipt    twilio.Receipt
+}
+
 // log writes one line of the change log: for each write to Twilio who, what, why, and how
 // it ended.
-func (w *worker) log(ctx context.Context, v verb, addOn v1alpha1.AddOnSID, uniqueName string, start time.Time, err error) {
+func (w *worker) log(ctx context.Context, c change, err error) {
 	a := w.s.object
 	fields := []any{
-		"verb", v, "account", w.s.account.Spec.AccountSID, "number", w.number, "phoneNumber", w.phoneNumber,
-		"addOn", addOn, "uniqueName", uniqueName, "uid", a.UID, "generation", a.Generation,
-		"cause", w.cause, "milliseconds", time.Since(start).Milliseconds(),
+		"verb", c.verb, "account", w.s.account.Spec.AccountSID, "number", w.number, "phoneNumber", w.phoneNumber,
+		"addOn", c.addOn, "uniqueName", c.uniqueName, "uid", a.UID, "generation", a.Generation,
+		"cause", w.cause, "requestID", c.receipt.RequestID, "httpStatus", c.receipt.HTTPStatus, "milliseconds", c.took.Milliseconds(),
 	}
 	log := logf.FromContext(ctx).WithName("changes")
 	if err == nil {
 		log.Info("Changed Twilio", fields...)
 		return
 	}
-	status := 0
-	if answer, ok := errors.AsType[*twilio.Error](err); ok {
-		status = answer.HTTPStatus
-	}
-	log.Info("Could not change Twilio", append(fields, "httpStatus", status, "requestID", twilio.RequestID(err), "error", err.Error())...)
+	log.Info("Could not change Twilio", append(fields, "error", err.Error())...)
 }
