@@ -166,19 +166,21 @@ func (b *brake) mayRemove(s *scope) bool {
 	return r.grants(s.object.Spec.PhoneNumberSID)
 }
 
-// withdraw ends the demand of an object.
-func (b *brake) withdraw(account v1alpha1.AccountSID, key types.NamespacedName) {
+// withdraw ends the demand of an object. It reports whether that one was waiting.
+func (b *brake) withdraw(account v1alpha1.AccountSID, key types.NamespacedName) bool {
 	r := b.of(account)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	demand, asked := r.demands[key]
 	if !asked {
-		return
+		return false
 	}
 	delete(r.demands, key)
-	if !r.grants(demand.Number) {
-		r.withdrawn = time.Now()
+	if r.grants(demand.Number) {
+		return false
 	}
+	r.withdrawn = time.Now()
+	return true
 }
 
 // withdrawAll ends the demand of an object that is gone, in whichever account.

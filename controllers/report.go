@@ -86,7 +86,9 @@ func (r *assignmentReconciler) settleDemand(s *scope, res result, err error) {
 	if res.asks || unknown || s.account == nil {
 		return
 	}
-	r.brake.withdraw(s.account.Spec.AccountSID, s.key())
+	if r.brake.withdraw(s.account.Spec.AccountSID, s.key()) {
+		r.enqueueAccount(s.account.Name) // what it tells of a hold has changed
+	}
 }
 
 // tolerates reports whether a synced object stays as it is through a failure that the next

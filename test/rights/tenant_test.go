@@ -298,6 +298,7 @@ func TestSquatterBlocksNobody(t *testing.T) {
 	}{
 		"not admitted": {v1alpha1.ReasonNamespaceNotAllowed, func(sc *scene, _ *assignment) {
 			must(sc.T, env.Client.Patch(sc.Context(), sc.world.namespace(sc.namespace), patchOf(`{"metadata":{"labels":{"tenancy":"another"}}}`)))
+			sc.knownAsBarred()
 		}},
 		"no such account": {v1alpha1.ReasonAccountNotFound, func(_ *scene, a *assignment) { a.Spec.AccountRef.Name = "nobody" }},
 		"suspended under another account": {v1alpha1.ReasonSuspended, func(sc *scene, a *assignment) {
@@ -328,6 +329,17 @@ func TestSquatterBlocksNobody(t *testing.T) {
 			})
 		}
 	}
+}
+
+// knownAsBarred waits until the operator knows that the namespace of the scene may not use
+// the account: objects and namespaces are watched apart.
+func (sc *scene) knownAsBarred() {
+	sc.Helper()
+	pn, err := sc.number(sc.Context())
+	must(sc.T, err)
+	probe := sc.assignment(sc.namespace, "a-probe", pn, 1)
+	must(sc.T, env.Client.Create(sc.Context(), probe))
+	must(sc.T, says(sc.Context(), probe, v1alpha1.ReasonNamespaceNotAllowed))
 }
 
 // underAnother has an object refer to another account, which admits its namespace and has
