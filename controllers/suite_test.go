@@ -277,6 +277,11 @@ func newWorld(t *testing.T, changes ...func(*v1alpha1.TwilioAccount)) *world {
 		change(account)
 	}
 	w.create(account)
+	// Accounts and objects are watched apart: one that came first would report no account.
+	eventually(t, "the account has reported", func() (bool, string) {
+		get(t, account)
+		return len(account.Status.Conditions) > 0, fmt.Sprint(account.Status)
+	})
 	return w
 }
 
