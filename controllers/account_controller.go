@@ -147,10 +147,12 @@ func (r *accountReconciler) forget(account string) {
 
 // accountOutcome is how an account stands whose credential is accepted.
 func accountOutcome(s twilio.Snapshot, now time.Time) *outcome {
-	if s.Paused == "" || now.Sub(s.LastGoodAnswer) < tellAfter {
-		return newOutcome(v1alpha1.ReasonCredentialsAccepted, textAccountReady)
+	o := newOutcome(v1alpha1.ReasonCredentialsAccepted, textAccountReady)
+	if s.Paused != "" && now.Sub(s.LastGoodAnswer) >= tellAfter {
+		o = accountPaused(s)
 	}
-	return accountPaused(s)
+	o.verified = true
+	return o
 }
 
 // hold keeps the account's finalizer on it until it is being deleted and nothing refers to
@@ -346,9 +348,8 @@ func (r *accountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *con
 	c.keep(v1alpha1.ConditionRemovalsHeld, decision.State.Hold != "", string(decision.State.Cause), decision.Message)
 	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
 	status.ObservedGeneration = account.Generation
-	if conn == nil || isStalled(o.reason) {
-		status.VerifiedSecret = ""
-	} else if accepted {
+	status.VerifiedSecret = ""
+	if o.verified {
 		status.VerifiedSecret = r.connections.contentVersion(conn.version.secret)
 	}
 	r.mu.Lock()

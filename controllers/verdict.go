@@ -46,6 +46,8 @@ type outcome struct {
 	numberGone bool
 	// benign: no failure; the next reconcile has what this one lacked.
 	benign bool
+	// verified: Twilio has accepted the credential of the account.
+	verified bool
 	// current: the message of a transient trouble may replace the one already given.
 	current bool
 }
