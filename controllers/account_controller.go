@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -431,9 +430,4 @@ func (r *accountReconciler) accountsNaming(ctx context.Context, secret string) (
 	return names, nil
 }
 
-func readyReason(account *v1alpha1.TwilioAccount) string {
-	if ready := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
-		return ready.Reason
-	}
-	return ""
-}
+func readyReason(account *v1alpha1.TwilioAccount) string { return reasonIn(account.Status.Conditions) }

@@ -171,16 +171,7 @@ func (b *brake) withdraw(account v1alpha1.AccountSID, key types.NamespacedName) 
 	r := b.of(account)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	demand, asked := r.demands[key]
-	if !asked {
-		return false
-	}
-	delete(r.demands, key)
-	if r.grants(demand.Number) {
-		return false
-	}
-	r.withdrawn = time.Now()
-	return true
+	return r.drop(key)
 }
 
 // withdrawAll ends the demand of an object that is gone, in whichever account.
@@ -193,12 +184,7 @@ func (b *brake) withdrawAll(key types.NamespacedName) {
 	b.mu.Unlock()
 	for _, r := range all {
 		r.mu.Lock()
-		if demand, asked := r.demands[key]; asked {
-			delete(r.demands, key)
-			if !r.grants(demand.Number) {
-				r.withdrawn = time.Now()
-			}
-		}
+		r.drop(key)
 		r.mu.Unlock()
 	}
 	b.saw(key)
@@ -397,6 +383,17 @@ func (b *brake) crdDeleting(ctx context.Context, fresh bool) (bool, error) {
 
 func (r *removals) grants(number v1alpha1.PhoneNumberSID) bool {
 	return r.decision.Grants(number) && time.Now().Before(r.decision.GrantedUntil)
+}
+
+// drop ends the demand of an object. It reports whether that one was waiting.
+func (r *removals) drop(key types.NamespacedName) (waited bool) {
+	demand, asked := r.demands[key]
+	delete(r.demands, key)
+	waited = asked && !r.grants(demand.Number)
+	if waited {
+		r.withdrawn = time.Now()
+	}
+	return waited
 }
 
 // asked is how many objects ask.

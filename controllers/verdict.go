@@ -123,8 +123,11 @@ func isStalled(reason string) bool {
 }
 
 // reasonOf is the reason of the object's Ready condition, "" if there is none.
-func reasonOf(a *assignment) string {
-	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+func reasonOf(a *assignment) string { return reasonIn(a.Status.Conditions) }
+
+// reasonIn is the reason of the Ready condition among conditions, "" if there is none.
+func reasonIn(conditions []metav1.Condition) string {
+	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
 		return ready.Reason
 	}
 	return ""

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -83,7 +82,7 @@ func (r *assignmentReconciler) wakeContenders(before, after *assignment) {
 	}
 	all := claimOf(before) != claimOf(after)
 	recordChanged := len(before.Status.AddOns) != len(after.Status.AddOns) || before.Generation != after.Generation ||
-		before.Status.ObservedGeneration != after.Status.ObservedGeneration || claimOf(after).finalizer != claimOf(before).finalizer
+		before.Status.ObservedGeneration != after.Status.ObservedGeneration
 	// Of many, each looks at all the others: they are woken in portions, behind edits.
 	wake := func(key types.NamespacedName) { r.queue.add(normal, 0, key) }
 	if len(contenders) > fewContenders {
@@ -108,7 +107,7 @@ type claimState struct {
 
 func claimOf(a *assignment) claimState {
 	c := ownership.ClaimOf(a, "", false)
-	return claimState{a.Status.Claim, a.Spec.AccountRef, c.Deleting, controllerutil.ContainsFinalizer(a, v1alpha1.FinalizerUnassign), c.Active, c.Absent}
+	return claimState{a.Status.Claim, a.Spec.AccountRef, c.Deleting, c.Finalizer, c.Active, c.Absent}
 }
 
 // enqueueAccount has the account see, in a moment, how many objects refer to it.
