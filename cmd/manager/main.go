@@ -17,8 +17,11 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -33,6 +36,9 @@ import (
 )
 
 const name = "twilio-addon-operator"
+
+// leaseName is the name of the lease of the leader.
+const leaseName = name + ".twilio-operator.dev"
 
 // version is set at build time.
 var version = "dev"
@@ -84,7 +90,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.allowInsecureTwilio, "allow-insecure-twilio-url", false,
 		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
 	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second,
-		"How long a standby waits after the leader dies.")
+		"How long a standby waits after the leader dies. A container that starts again in its pod does not wait.")
 	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
 	o.zap.BindFlags(flags)
 }
@@ -166,21 +172,25 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
 	renew, retry := electionTimes(o.leaseDuration)
+	lock, err := newLock(o, kubeconfig, renew)
+	if err != nil {
+		return nil, fmt.Errorf("making the lock of the election: %w", err)
+	}
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         fleet.CacheOptions(o.operatorNamespace),
-		Client:                        client.Options{FieldOwner: name, FieldValidation: "Strict"},
-		Metrics:                       metricsOptions(o),
-		HealthProbeBindAddress:        o.probeAddress,
-		PprofBindAddress:              o.pprofAddress,
-		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              name + ".twilio-operator.dev",
-		LeaderElectionNamespace:       o.operatorNamespace,
-		LeaderElectionReleaseOnCancel: true, // main ends right after Start returns
-		LeaseDuration:                 &o.leaseDuration,
-		RenewDeadline:                 &renew,
-		RetryPeriod:                   &retry,
-		GracefulShutdownTimeout:       new(stopWithin),
+		Scheme:                              scheme,
+		Cache:                               fleet.CacheOptions(o.operatorNamespace),
+		Client:                              client.Options{FieldOwner: name, FieldValidation: "Strict"},
+		Metrics:                             metricsOptions(o),
+		HealthProbeBindAddress:              o.probeAddress,
+		PprofBindAddress:                    o.pprofAddress,
+		LeaderElection:                      o.leaderElect,
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionID:                    leaseName, // of the metric
+		LeaderElectionReleaseOnCancel:       true,      // main ends right after Start returns
+		LeaseDuration:                       &o.leaseDuration,
+		RenewDeadline:                       &renew,
+		RetryPeriod:                         &retry,
+		GracefulShutdownTimeout:             new(stopWithin),
 		Controller: config.Controller{
 			CacheSyncTimeout:      10 * time.Minute,
 			ReconciliationTimeout: 5 * time.Minute,
@@ -191,6 +201,22 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
 	return mgr, nil
+}
+
+// newLock returns the lock of the election. It sends no events: the lease says who leads.
+func newLock(o *options, kubeconfig *rest.Config, renewDeadline time.Duration) (resourcelock.Interface, error) {
+	lock := resourcelock.ResourceLockConfig{Identity: identity()}
+	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, o.operatorNamespace, leaseName, lock, kubeconfig, renewDeadline)
+}
+
+// identity is the pod's where $POD_NAME and $POD_UID name one: a container that the kubelet
+// starts in place of a dead one finds its own lease, and leads again at once. It is the
+// process's elsewhere.
+func identity() string {
+	if pod, uid := os.Getenv("POD_NAME"), os.Getenv("POD_UID"); pod != "" && uid != "" {
+		return pod + "_" + uid
+	}
+	return name + "_" + string(uuid.NewUUID())
 }
 
 // checkKinds says how to install the kinds if the cluster lacks them.

@@ -74,3 +74,22 @@ func TestElectionTimes(t *testing.T) {
 		}
 	}
 }
+
+// A container that replaces a dead one in its pod has the identity of the dead one. Two
+// pods, and two processes outside of pods, never have the same.
+func TestIdentity(t *testing.T) {
+	of := func(pod, uid string) string {
+		t.Setenv("POD_NAME", pod)
+		t.Setenv("POD_UID", uid)
+		return identity()
+	}
+	if first, again := of("manager-0", "a1"), of("manager-0", "a1"); first != again {
+		t.Errorf("one pod has the identities %s and %s", first, again)
+	}
+	if first, other := of("manager-0", "a1"), of("manager-0", "b2"); first == other {
+		t.Errorf("two pods of one name, one after the other, have the identity %s", first)
+	}
+	if first, other := of("manager-0", ""), of("manager-0", ""); first == other {
+		t.Errorf("two processes that do not know their pod have the identity %s", first)
+	}
+}

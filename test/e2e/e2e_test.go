@@ -223,6 +223,24 @@ func TestKilledManagerIsFollowedByOneThatFinishes(t *testing.T) {
 	}
 }
 
+// A container that the kubelet starts in place of a dead one in the same pod works at once:
+// the lease that its predecessor left, which is valid for minutes yet, is its own.
+func TestContainerThatFollowsADeadOneLeadsAtOnce(t *testing.T) {
+	env.Environ = []string{"POD_NAME=manager-0", "POD_UID=58a4"}
+	t.Cleanup(func() { env.Environ = nil })
+	const longerThanThisTest = "--leader-elect-lease-duration=10m"
+	first := startManager(t, longerThanThisTest)
+	before, pn := assign(t, 10, listing(addOns[0]))
+	wait(t, "the first manager leads", func() error { return synced(t, before) })
+	if err := first.Kill(); err == nil {
+		t.Log("the manager was killed")
+	}
+	next := startManager(t, longerThanThisTest)
+	defer stop(t, next)
+	edit(t, before, addOns[1])
+	wait(t, "the next container leads", func() error { return carries(t, pn, addOns[1]) })
+}
+
 // What a manager assigned under Additive just before it was killed is the object's own
 // for its successor, in the first pass of an object and in a later one, and where status
 // had something else to tell before the first: it goes when the object no longer lists it.
