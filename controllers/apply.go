@@ -16,8 +16,8 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
-// lagTolerance is how long a refusal must repeat where an earlier attempt may have assigned
-// the add-on: Twilio may refuse it as a duplicate while its lists do not show it yet.
+// lagTolerance is how much later than a write Twilio's lists may show it. What this object
+// may have assigned within it is refused, or absent, only if that repeats for as long.
 const lagTolerance = 15 * time.Second
 
 // changes is what a reconcile changed in Twilio, by SID.
@@ -185,8 +185,7 @@ func (w *worker) assign(ctx context.Context, addOn v1alpha1.AddOnSID) error {
 func (w *worker) assigned(addOn v1alpha1.AddOnSID, got *twilio.AssignedAddOn) {
 	w.ledger.Assigned(addOn, got)
 	w.changes.assigned = append(w.changes.assigned, got.SID)
-	key := sid.Normalize(addOn)
-	w.r.fleet.Doubts.Forget(w.s.key(), doubtAssignment+key, doubtRefusal+key)
+	w.r.fleet.Doubts.Forget(w.s.key(), doubtsAbout(addOn)...)
 }
 
 // resolveUnknown reads the assignment after a POST whose outcome is not known. If it is
@@ -273,7 +272,7 @@ func (w *worker) remove(ctx context.Context, step *plan.Step) error {
 	if err != nil {
 		return err
 	}
-	w.ledger.Removed(step.SID)
+	w.removed(step.SID)
 	w.changes.removed = append(w.changes.removed, step.TwilioSID())
 	return nil
 }
@@ -299,13 +298,38 @@ func (w *worker) confirmAbsent(ctx context.Context, steps []plan.Step) error {
 	w.r.fleet.Doubts.Forget(w.s.key(), doubtNumber)
 	var left error
 	for i := range steps {
-		isListed := slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return sid.Equal(found.SID, steps[i].TwilioSID()) })
-		if !isListed {
-			w.ledger.Removed(steps[i].SID)
-			continue
+		step := &steps[i]
+		if slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return sid.Equal(found.SID, step.TwilioSID()) }) {
+			w.ledger.Waits(step.SID, textListedThough404)
+			left = contradictoryRemoval()
+		} else if wait := w.mayLag(step); wait > 0 {
+			w.ledger.Waits(step.SID, textRemovalInDoubt)
+			left = cmpErr(left, removalInDoubt(wait))
+		} else {
+			w.removed(step.SID)
 		}
-		w.ledger.Waits(steps[i].SID, textListedThough404)
-		left = contradictoryRemoval()
 	}
 	return left
+}
+
+// removed records that an add-on is not on the number any more.
+func (w *worker) removed(addOn v1alpha1.AddOnSID) {
+	w.ledger.Removed(addOn)
+	w.r.fleet.Doubts.Forget(w.s.key(), doubtsAbout(addOn)...)
+}
+
+// mayLag returns for how long a list that lacks an assignment is no proof: this object made
+// the assignment a short while ago, or may have, and no list has shown it yet.
+func (w *worker) mayLag(step *plan.Step) time.Duration {
+	if step.Listed != nil || !plan.Created(step.Ownership) || assignedLongAgo(step.Recorded) {
+		return 0
+	}
+	lasted := w.r.fleet.Doubts.Note(w.s.key(), doubtRemoval+sid.Normalize(step.SID))
+	return max(0, lagTolerance-lasted)
+}
+
+// assignedLongAgo reports whether Twilio dates an assignment on record so far back that its
+// lists show it. The margin is for clocks that differ.
+func assignedLongAgo(record *v1alpha1.AddOnStatus) bool {
+	return record != nil && record.DateUpdated != nil && time.Since(record.DateUpdated.Time) > believeAfter
 }

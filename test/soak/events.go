@@ -41,6 +41,7 @@ type recorder struct {
 	rooms   []room
 	spans   []span
 	calls   []call
+	words   []approval
 }
 
 // sighting is one event of the watch, or one version that a write of ours made.
@@ -86,6 +87,13 @@ func (e *recorder) stale(from, until time.Time) {
 	e.spans = append(e.spans, span{from, until})
 }
 
+// approved notes that somebody approved what an account held.
+func (e *recorder) approved(account, hold string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.words = append(e.words, approval{SID: account, Hold: hold, At: time.Now()})
+}
+
 func (e *recorder) called(c call) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,8 +110,9 @@ func (e *recorder) see(s sighting) {
 	e.sighted = append(e.sighted, s)
 }
 
-// follow watches both kinds until ctx ends, or until it is called again.
-func (e *recorder) follow(ctx context.Context, env *testenv.Env) error {
+// follow watches both kinds until ctx ends, or until it is called again. What the new watch
+// begins with may have been so since blind, when the one before it broke.
+func (e *recorder) follow(ctx context.Context, env *testenv.Env, blind time.Time) error {
 	if e.stop != nil {
 		e.stop()
 	}
@@ -117,10 +126,16 @@ func (e *recorder) follow(ctx context.Context, env *testenv.Env) error {
 		if err != nil {
 			return fmt.Errorf("watching for the record: %w", err)
 		}
-		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(object any) { e.event(object, false) },
-			UpdateFunc: func(_, object any) { e.event(object, false) },
-			DeleteFunc: func(object any) { e.event(object, true) },
+		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
+			AddFunc: func(object any, isInInitialList bool) {
+				since := time.Time{}
+				if isInInitialList {
+					since = blind
+				}
+				e.event(object, since, false)
+			},
+			UpdateFunc: func(_, object any) { e.event(object, time.Time{}, false) },
+			DeleteFunc: func(object any) { e.event(object, time.Time{}, true) },
 		})
 		if err != nil {
 			return fmt.Errorf("watching for the record: %w", err)
@@ -179,15 +194,15 @@ func (s sighting) revision() uint64 {
 	return n
 }
 
-func (e *recorder) event(object any, gone bool) {
+func (e *recorder) event(object any, since time.Time, gone bool) {
 	if last, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
 		object = last.Obj
 	}
 	switch o := object.(type) {
 	case *v1alpha1.PhoneNumberAddOnAssignment:
-		e.see(sighting{assignment: o, gone: gone})
+		e.see(sighting{assignment: o, since: since, gone: gone})
 	case *v1alpha1.TwilioAccount:
-		e.see(sighting{account: o, gone: gone})
+		e.see(sighting{account: o, since: since, gone: gone})
 	}
 }
 
@@ -195,10 +210,11 @@ func (e *recorder) event(object any, gone bool) {
 func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIRequest, crew *crew) *history {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls)}
+	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls), Approvals: slices.Clone(e.words)}
 	slices.SortStableFunc(h.Calls, func(a, b call) int { return a.At.Compare(b.At) })
 	h.Lives = e.lives()
 	h.Accounts = e.accounts()
+	h.Allowances = e.allowances()
 	h.Checks = checksOf(requests)
 	h.Managers = managersOf(crew, requests, e.spans)
 	return h
@@ -293,6 +309,27 @@ func (e *recorder) accounts() []accountVersion {
 			Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.since, Until: forever,
 			Forced: !e.force[s.account.UID].IsZero(),
 		})
+	}
+	return all
+}
+
+// allowances are what each TwilioAccount allowed, from one version to the next.
+func (e *recorder) allowances() []allowance {
+	var all []allowance
+	last := map[types.UID]int{} // where an account's latest version is
+	for _, s := range e.ordered() {
+		if s.account == nil {
+			continue
+		}
+		if at, ok := last[s.account.UID]; ok {
+			all[at].Until = s.at
+		}
+		if !s.gone {
+			last[s.account.UID] = len(all)
+			a := allowanceOf(s.account)
+			a.From = s.since
+			all = append(all, a)
+		}
 	}
 	return all
 }

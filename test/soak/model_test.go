@@ -564,20 +564,20 @@ func TestShorten(t *testing.T) {
 // The seeds of make test are chosen, so that nothing is left to chance in what they do.
 func TestFixedSeeds(t *testing.T) {
 	missing := map[string]bool{}
-	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes()) {
+	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes(), masses()) {
 		missing[a.kind] = true
 	}
-	var calm, differentSIDs, shortPages bool
+	var calm, differentSIDs, shortPages, tight bool
 	for _, seed := range fixedSeeds {
 		p := newPlan(seed, fixedSteps)
-		calm, differentSIDs, shortPages = calm || p.calm, differentSIDs || p.differentSIDs, shortPages || p.shortPages
+		calm, differentSIDs, shortPages, tight = calm || p.calm, differentSIDs || p.differentSIDs, shortPages || p.shortPages, tight || p.tight
 		for i := range p.steps {
 			delete(missing, p.steps[i].kind)
 		}
 	}
-	if len(missing) > 0 || !calm || !differentSIDs || !shortPages {
-		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t, one has short pages: %t",
-			slices.Collect(maps.Keys(missing)), calm, differentSIDs, shortPages)
+	if len(missing) > 0 || !calm || !differentSIDs || !shortPages || !tight {
+		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t, one has short pages: %t, one is tight: %t",
+			slices.Collect(maps.Keys(missing)), calm, differentSIDs, shortPages, tight)
 	}
 }
 

@@ -18,9 +18,10 @@ import (
 )
 
 // fixedSeeds are those of make test. Between them they have every kind of step; in one the
-// assignments have SIDs of their own, in one lists begin with short pages, and in one nobody
-// ends the manager. fixedSteps is how many steps each has.
-var fixedSeeds = []uint64{4, 34, 463, 1254}
+// assignments have SIDs of their own, in one lists begin with short pages, in one removal
+// budgets are tight, and in one nobody ends the manager. fixedSteps is how many steps each
+// has.
+var fixedSeeds = []uint64{62, 3228, 463, 49}
 
 const fixedSteps = 40
 
