@@ -32,14 +32,14 @@ type worker struct {
 	s  *scope
 	// number is the phone number SID, phoneNumber its E.164 form for the log.
 	number, phoneNumber string
-	cause               cause
 	ledger              *ledger.Ledger
 	changes             *changes
 }
 
 func (r *assignmentReconciler) newWorker(cl *twilio.Client, s *scope, res *result) *worker {
+	s.cause = r.causes.of(s, res.plan)
 	w := &worker{r: r, cl: cl, s: s, number: string(s.object.Spec.PhoneNumberSID), phoneNumber: s.object.Status.PhoneNumber,
-		cause: s.cause, ledger: res.ledger, changes: &res.changes}
+		ledger: res.ledger, changes: &res.changes}
 	if res.observed != nil {
 		w.phoneNumber = res.observed.phoneNumber
 	}

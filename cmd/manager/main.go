@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	uberzap "go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -74,7 +75,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
 		"Elect a leader, so that only one of several managers is active.")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443",
-		"The address that serves metrics; 0 serves none.")
+		"The address that serves metrics, and the log level; 0 serves none.")
 	flags.BoolVar(&o.secureMetrics, "metrics-secure", true,
 		"Serve metrics over TLS, and only to clients that the API server authenticates and authorizes.")
 	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
@@ -131,6 +132,7 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	o.logLevel()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.zap)))
 	limitMemory()
 	mgr, err := newManager(&o)
@@ -148,6 +150,19 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	}
 	ctrl.Log.Info("Starting", "version", version, "operatorNamespace", o.operatorNamespace, "workers", o.workers)
 	return mgr.Start(ctx)
+}
+
+// logLevel is the level of the log, which may change while the manager runs.
+func (o *options) logLevel() uberzap.AtomicLevel {
+	if level, given := o.zap.Level.(uberzap.AtomicLevel); given {
+		return level
+	}
+	level := uberzap.NewAtomicLevel() // info
+	if o.zap.Development {
+		level.SetLevel(uberzap.DebugLevel)
+	}
+	o.zap.Level = level
+	return level
 }
 
 // limitMemory tells the garbage collector of the container's limit, unless GOMEMLIMIT

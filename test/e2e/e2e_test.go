@@ -396,34 +396,20 @@ func TestMetricsNeedAuthorization(t *testing.T) {
 	wait(t, "the object is synced", func() error { return synced(t, a) })
 
 	// The metrics are served from a little after the manager is ready.
-	wait(t, "who has no token is refused", func() error { return refused(t, address, "", http.StatusUnauthorized) })
-	reader := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "scraper", Namespace: testenv.Namespace}}
-	if err := env.Client.Create(t.Context(), reader); err != nil {
-		t.Fatal(err)
+	metrics := func(want int, token string) error {
+		return answered(want, t, http.MethodGet, address, "/metrics", token, "")
 	}
-	token, err := env.Token(t.Context(), reader.Name)
+	wait(t, "who has no token is refused", func() error { return metrics(http.StatusUnauthorized, "") })
+	token := serviceAccount(t, "scraper")
+	if err := metrics(http.StatusForbidden, token); err != nil {
+		t.Error("whose token may not is not refused:", err)
+	}
+	bind(t, "scraper", "metrics-reader")
+	wait(t, "who may read the metrics can", func() error { return metrics(http.StatusOK, token) })
+	_, body, err := request(t, http.MethodGet, address, "/metrics", token, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := refused(t, address, token, http.StatusForbidden); err != nil {
-		t.Error("whose token may not is not refused:", err)
-	}
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "scraper"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "metrics-reader"},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: reader.Name, Namespace: reader.Namespace}},
-	}
-	if err := env.Client.Create(t.Context(), binding); err != nil {
-		t.Fatal(err)
-	}
-	var body string
-	wait(t, "who may read the metrics can", func() error {
-		status, text, err := scrape(t, address, token)
-		if body = text; err == nil && status != http.StatusOK {
-			err = fmt.Errorf("the answer is %d", status)
-		}
-		return err
-	})
 	for _, series := range []string{
 		`twilio_addon_operator_assignments{account="default",reason="Synced"}`,
 		`twilio_addon_operator_addons_assigned_total{account="` + account + `",cause="Spec"}`,
@@ -439,19 +425,86 @@ func TestMetricsNeedAuthorization(t *testing.T) {
 	}
 }
 
-// refused is nil if the metrics are refused with this status.
-func refused(t *testing.T, address, token string, want int) error {
+// The log level of a running manager changes for who may change it, and for nobody else.
+func TestLogLevelChangesWhileItRuns(t *testing.T) {
+	address, err := testenv.FreeAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager := startManager(t, "--metrics-bind-address="+address, "--leader-elect=false")
+	defer stop(t, manager)
+	const debug = `{"level":"debug"}`
+	wait(t, "who has no token is refused", func() error {
+		return answered(http.StatusUnauthorized, t, http.MethodPut, address, "/log-level", "", debug)
+	})
+	token := serviceAccount(t, "debugger")
+	if err := answered(http.StatusForbidden, t, http.MethodPut, address, "/log-level", token, debug); err != nil {
+		t.Error("whose token may not is not refused:", err)
+	}
+	a, _ := assign(t, 11, listing(addOns[0]))
+	wait(t, "the object is synced", func() error { return synced(t, a) })
+	if err := says(manager, `"level":"debug"`); err == nil {
+		t.Error("the manager logs details though nobody asked for them")
+	}
+	bind(t, "debugger", "log-level-editor")
+	wait(t, "who may change the level can", func() error {
+		return answered(http.StatusOK, t, http.MethodPut, address, "/log-level", token, debug)
+	})
+	edit(t, a, addOns[1])
+	wait(t, "the log has details", func() error { return says(manager, `"level":"debug"`) })
+	if err := answered(http.StatusBadRequest, t, http.MethodPut, address, "/log-level", token, `{"level":"loud"}`); err != nil {
+		t.Error("a level that is none is taken:", err)
+	}
+}
+
+// says is nil if the log of a manager has a text.
+func says(manager *testenv.Process, text string) error {
+	log, err := os.ReadFile(manager.Log)
+	if err == nil && !strings.Contains(string(log), text) {
+		err = fmt.Errorf("the log lacks %s", text)
+	}
+	return err
+}
+
+// serviceAccount makes a ServiceAccount, and returns a token of it.
+func serviceAccount(t *testing.T, name string) (token string) {
 	t.Helper()
-	status, _, err := scrape(t, address, token)
+	err := env.Client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: testenv.Namespace}})
+	if err == nil {
+		token, err = env.Token(t.Context(), name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// bind gives a ServiceAccount a ClusterRole.
+func bind(t *testing.T, name, role string) {
+	t.Helper()
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: testenv.Namespace}},
+	}
+	if err := env.Client.Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answered is nil if a request to the manager's metrics server is answered with a status.
+func answered(want int, t *testing.T, method, address, path, token, body string) error {
+	t.Helper()
+	status, _, err := request(t, method, address, path, token, body)
 	if err == nil && status != want {
 		err = fmt.Errorf("the answer is %d, want %d", status, want)
 	}
 	return err
 }
 
-func scrape(t *testing.T, address, token string) (status int, body string, err error) {
+func request(t *testing.T, method, address, path, token, text string) (status int, body string, err error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/metrics", http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), method, "https://"+address+path, strings.NewReader(text))
 	if err != nil {
 		return 0, "", err
 	}
