@@ -164,12 +164,13 @@ func (e *recorder) missed(ctx context.Context, cache ctrlcache.Cache) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := map[types.UID]sighting{}
+	known, gone := map[types.UID]sighting{}, map[types.UID]bool{}
 	for _, s := range e.sighted {
 		known[s.uid()] = s
+		gone[s.uid()] = gone[s.uid()] || s.gone // a version that we wrote may be noted after the end
 	}
 	for uid, s := range known {
-		if !s.gone && !there[uid] {
+		if !gone[uid] && !there[uid] {
 			s.gone, s.at = true, time.Now()
 			e.sighted = append(e.sighted, s)
 		}
