@@ -156,5 +156,5 @@ func huntAll(ctx context.Context, chosen []mutant, o *options) error {
 }
 
 func row(m *mutant, found *finding) string {
-	return fmt.Sprintf("| %s (`%s`) | %s | %s |", m.what, m.name, found.in, found.says)
+	return fmt.Sprintf("| %s (%#q) | %s | %s |", m.what, m.name, found.in, found.says)
 }

@@ -397,7 +397,7 @@ func TestMetricsNeedAuthorization(t *testing.T) {
 
 	// The metrics are served from a little after the manager is ready.
 	metrics := func(want int, token string) error {
-		return answered(want, t, http.MethodGet, address, "/metrics", token, "")
+		return answered(t, want, http.MethodGet, address, "/metrics", token, "")
 	}
 	wait(t, "who has no token is refused", func() error { return metrics(http.StatusUnauthorized, "") })
 	token := serviceAccount(t, "scraper")
@@ -435,10 +435,10 @@ func TestLogLevelChangesWhileItRuns(t *testing.T) {
 	defer stop(t, manager)
 	const debug = `{"level":"debug"}`
 	wait(t, "who has no token is refused", func() error {
-		return answered(http.StatusUnauthorized, t, http.MethodPut, address, "/log-level", "", debug)
+		return answered(t, http.StatusUnauthorized, http.MethodPut, address, "/log-level", "", debug)
 	})
 	token := serviceAccount(t, "debugger")
-	if err := answered(http.StatusForbidden, t, http.MethodPut, address, "/log-level", token, debug); err != nil {
+	if err := answered(t, http.StatusForbidden, http.MethodPut, address, "/log-level", token, debug); err != nil {
 		t.Error("whose token may not is not refused:", err)
 	}
 	a, _ := assign(t, 11, listing(addOns[0]))
@@ -448,11 +448,11 @@ func TestLogLevelChangesWhileItRuns(t *testing.T) {
 	}
 	bind(t, "debugger", "log-level-editor")
 	wait(t, "who may change the level can", func() error {
-		return answered(http.StatusOK, t, http.MethodPut, address, "/log-level", token, debug)
+		return answered(t, http.StatusOK, http.MethodPut, address, "/log-level", token, debug)
 	})
 	edit(t, a, addOns[1])
 	wait(t, "the log has details", func() error { return says(manager, `"level":"debug"`) })
-	if err := answered(http.StatusBadRequest, t, http.MethodPut, address, "/log-level", token, `{"level":"loud"}`); err != nil {
+	if err := answered(t, http.StatusBadRequest, http.MethodPut, address, "/log-level", token, `{"level":"loud"}`); err != nil {
 		t.Error("a level that is none is taken:", err)
 	}
 }
@@ -493,7 +493,7 @@ func bind(t *testing.T, name, role string) {
 }
 
 // answered is nil if a request to the manager's metrics server is answered with a status.
-func answered(want int, t *testing.T, method, address, path, token, body string) error {
+func answered(t *testing.T, want int, method, address, path, token, body string) error {
 	t.Helper()
 	status, _, err := request(t, method, address, path, token, body)
 	if err == nil && status != want {
