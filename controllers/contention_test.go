@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +196,27 @@ func TestDepartingOwnerLosesItsRight(t *testing.T) {
 			w.awaitAssigned(pn)
 		})
 	}
+}
+
+// An object that is edited while it is being cleaned up is not let go for what it was: its
+// finalizer goes from the version that was acted on, and from no other.
+func TestEditDuringTheCleanUpCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	twiliosim.Must(s.sim.Assign(pn, w.addOns[1]))
+	a := w.assignment("line", pn, []int{0}, additive)
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{
+		Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultHang, Delay: twiliosim.Duration(2 * time.Second), Processed: true, Count: 1,
+	}))
+	remove(t, a)
+	w.awaitAssigned(pn, 1) // Twilio has processed the DELETE, and answers later
+	update(t, a, func(a *assignment) {
+		a.Spec.ManagementPolicy, a.Spec.AddOnSIDs = v1alpha1.ManagementAuthoritative, w.sids(0, 1)
+	})
+	awaitGone(t, a)
+	w.awaitAssigned(pn)
 }
 
 // Many objects that name one number cost its owner nothing: they make no call, and an edit
