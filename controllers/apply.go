@@ -52,14 +52,15 @@ func (r *assignmentReconciler) newWorker(cl *twilio.Client, s *scope, res *resul
 // A write that has begun is finished even if ctx ends, so that it can be recorded.
 func (r *assignmentReconciler) apply(ctx context.Context, cl *twilio.Client, s *scope, res *result) error {
 	w := r.newWorker(cl, s, res)
+	removals := w.dropAbsent(res.plan.With(plan.Unassign))
 	if err := w.assignAll(ctx, res.plan.With(plan.Assign)); err != nil {
-		w.holdRemovals(res.plan)
+		w.holdRemovals(removals)
 		return err
 	}
-	if w.holdRemovals(res.plan) {
+	if w.holdRemovals(removals) {
 		return nil
 	}
-	removals := slices.DeleteFunc(res.plan.With(plan.Unassign), func(step plan.Step) bool {
+	removals = slices.DeleteFunc(removals, func(step plan.Step) bool {
 		returned := w.ledger.IsAssignedAs(step.TwilioSID())
 		if returned { // Twilio returned it for a desired add-on under another SID
 			w.ledger.Removed(step.SID)
@@ -67,6 +68,23 @@ func (r *assignmentReconciler) apply(ctx context.Context, cl *twilio.Client, s *
 		return returned
 	})
 	return w.removeWithinBudget(ctx, removals, res)
+}
+
+// dropAbsent leaves out what no list has shown for long enough: somebody else removed it
+// while its removal waited.
+func (w *worker) dropAbsent(steps []plan.Step) []plan.Step {
+	return slices.DeleteFunc(steps, func(step plan.Step) bool {
+		subject := doubtRemoval + sid.Normalize(step.SID)
+		if step.Listed != nil {
+			w.r.fleet.Doubts.Forget(w.s.key(), subject)
+			return false
+		}
+		absent := w.r.fleet.Doubts.Note(w.s.key(), subject) >= believeAfter
+		if absent {
+			w.removed(step.SID)
+		}
+		return absent
+	})
 }
 
 // removeWithinBudget removes assignments if the account's removal budget allows it.
@@ -90,12 +108,12 @@ func (w *worker) removeWithinBudget(ctx context.Context, steps []plan.Step, res 
 
 // holdRemovals reports whether removals have to wait because a desired add-on is not
 // assigned, and records what they wait for.
-func (w *worker) holdRemovals(p plan.Plan) bool {
+func (w *worker) holdRemovals(removals []plan.Step) bool {
 	missing := firstUnassigned(w.ledger.Statuses())
 	if missing == "" {
 		return false
 	}
-	for _, step := range p.With(plan.Unassign) {
+	for _, step := range removals {
 		w.ledger.Waits(step.SID, removalWaits(missing))
 	}
 	return true
