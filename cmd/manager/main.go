@@ -139,7 +139,7 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkKinds(mgr); err != nil {
+	if err := checkKinds(mgr.GetRESTMapper()); err != nil {
 		return err
 	}
 	if err := addControllers(mgr, &o); err != nil {
@@ -235,9 +235,9 @@ func identity() string {
 }
 
 // checkKinds says how to install the kinds if the cluster lacks them.
-func checkKinds(mgr ctrl.Manager) error {
+func checkKinds(mapper meta.RESTMapper) error {
 	for _, kind := range []string{"PhoneNumberAddOnAssignment", "TwilioAccount"} {
-		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
+		_, err := mapper.RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
 		if meta.IsNoMatchError(err) {
 			return fmt.Errorf("the cluster does not have the kind %s: install the CRDs first (kubectl apply --server-side -k config/crd, or dist/install.yaml)", kind)
 		} else if err != nil {

@@ -71,7 +71,7 @@ type finding struct {
 }
 
 // hunt plants a fault, looks for it in the order of what that costs, and removes it again:
-// with the tests of its own package, with those of the controllers, and with the soak. It
+// with the tests of its own package, of the controllers and of the processes, and with the soak. It
 // returns nil if nothing found it.
 func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding, err error) {
 	f, err := m.fitTo(t.dir)
@@ -84,7 +84,7 @@ func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding,
 	}
 	defer func() { err = errors.Join(err, os.WriteFile(file, []byte(f.source), 0o600)) }()
 	if !o.soakOnly {
-		for _, dir := range slices.Compact([]string{"./" + path.Dir(f.file), "./controllers"}) {
+		for _, dir := range slices.Compact([]string{"./" + path.Dir(f.file), "./controllers", "./test/e2e"}) {
 			if found, err := t.test(ctx, dir); found != nil || err != nil {
 				return found, err
 			}
