@@ -51,6 +51,8 @@ type sighting struct {
 	assignment *v1alpha1.PhoneNumberAddOnAssignment
 	account    *v1alpha1.TwilioAccount
 	gone       bool
+	// ours: a step of this test made the version.
+	ours bool
 }
 
 func newRecorder() *recorder {
@@ -59,7 +61,7 @@ func newRecorder() *recorder {
 
 // wrote notes the version that a write of ours made, which began at a time.
 func (e *recorder) wrote(a *v1alpha1.PhoneNumberAddOnAssignment, began time.Time) {
-	e.see(sighting{assignment: a.DeepCopy(), since: began})
+	e.see(sighting{assignment: a.DeepCopy(), since: began, ours: true})
 }
 
 func (e *recorder) forced(uid types.UID) {
@@ -213,7 +215,7 @@ func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIR
 	defer e.mu.Unlock()
 	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls), Approvals: slices.Clone(e.words)}
 	slices.SortStableFunc(h.Calls, func(a, b call) int { return a.At.Compare(b.At) })
-	h.Lives = e.lives()
+	h.Lives = e.lives(writesOf(requests))
 	h.Accounts = e.accounts()
 	h.Allowances = e.allowances()
 	h.Checks = checksOf(requests)
@@ -232,8 +234,47 @@ func (e *recorder) ordered() []sighting {
 	})
 }
 
-func (e *recorder) lives() []life {
+// writesOf is when the managers began each write to an object that took effect, by key.
+func writesOf(requests []testenv.APIRequest) map[string][]time.Time {
+	writes := map[string][]time.Time{}
+	for _, q := range requests {
+		resource, _, _ := strings.Cut(q.Resource, "/")
+		if resource == "phonenumberaddonassignments" && q.Writes() && (q.Status == 200 || q.Fault == testenv.APILost) {
+			key := q.Namespace + "/" + q.Name
+			writes[key] = append(writes[key], q.Start)
+		}
+	}
+	for _, starts := range writes {
+		slices.SortFunc(starts, time.Time.Compare)
+	}
+	return writes
+}
+
+// sightedWithin is how much later than a manager began to write a version it is seen at
+// most: on a machine that is busy, events are late.
+const sightedWithin = 2 * time.Second
+
+// written is the earliest time at which a version may have been there that was seen at a
+// time: when a manager began the write that made it, if one did. Each write makes one
+// version, so those that earlier versions are of do not count.
+func written(writes []time.Time, since, at time.Time) (from time.Time, left []time.Time) {
+	for len(writes) > 0 && writes[0].Before(at.Add(-sightedWithin)) {
+		writes = writes[1:]
+	}
+	if len(writes) > 0 && writes[0].Before(at) {
+		return earlier(since, writes[0]), writes[1:]
+	}
+	return since, writes
+}
+
+func (e *recorder) lives(writes map[string][]time.Time) []life {
 	index := map[types.UID]int{}
+	ours := map[string]bool{} // the versions that steps made, by resourceVersion
+	for _, s := range e.sighted {
+		if s.ours {
+			ours[s.assignment.ResourceVersion] = true
+		}
+	}
 	var lives []life
 	for _, s := range e.ordered() {
 		if s.assignment == nil {
@@ -259,6 +300,9 @@ func (e *recorder) lives() []life {
 		}
 		v := versionOf(a)
 		v.From, v.Seen = s.since, s.at
+		if !ours[a.ResourceVersion] {
+			v.From, writes[l.Key] = written(writes[l.Key], s.since, s.at)
+		}
 		l.Versions = append(l.Versions, v)
 	}
 	return lives
