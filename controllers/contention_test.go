@@ -208,7 +208,7 @@ func TestEditDuringTheCleanUpCounts(t *testing.T) {
 	a := w.assignment("line", pn, []int{0}, additive)
 	awaitReason(t, a, v1alpha1.ReasonSynced)
 	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{
-		Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultHang, Delay: twiliosim.Duration(2 * time.Second), Processed: true, Count: 1,
+		Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultHang, Delay: twiliosim.Duration(10 * time.Second), Processed: true, Count: 1,
 	}))
 	remove(t, a)
 	w.awaitAssigned(pn, 1) // Twilio has processed the DELETE, and answers later

@@ -53,7 +53,7 @@ const (
 	serviceAccount    = "system:serviceaccount:" + operatorNamespace + ":controller-manager"
 
 	// patience bounds every wait; nothing waits longer than it has to.
-	patience = 60 * time.Second
+	patience = 2 * time.Minute
 )
 
 // suite is the real API server, the simulated Twilio behind real HTTP, and the

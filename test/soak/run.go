@@ -321,10 +321,11 @@ func (r *run) steps(ctx context.Context) error {
 }
 
 // patience is how long after the end of the faults everything must be right: the back-off
-// of an object has by then grown to about as long as the faults lasted, and an account
-// may be left alone for a minute.
+// of an object has by then grown to about as long as the faults lasted, an account may be
+// left alone for a minute, and what is to be forgotten must be absent for a minute, anew
+// after each start of a manager.
 func (r *run) patience(stepsTook time.Duration) time.Duration {
-	return min(75*time.Second+stepsTook, 4*time.Minute)
+	return min(135*time.Second+stepsTook, 5*time.Minute)
 }
 
 // conclude ends the faults, waits for the end state, looks at it at rest, and judges.
