@@ -56,6 +56,8 @@ type brake struct {
 	// unseen holds, by TwilioAccount, the objects with work left at the start that were not
 	// reconciled yet: which of them asked before is not known.
 	unseen map[string]sets.Set[types.NamespacedName]
+	// resumed is since when an account SID is served that was not at the start.
+	resumed map[string]time.Time
 	// crdChecked is when no CRD was being deleted.
 	crdChecked time.Time
 }
@@ -77,6 +79,7 @@ func newBrake(cl client.Client, live client.Reader, recorder events.EventRecorde
 	return &brake{
 		Client: cl, live: live, events: recorder, fleet: members, accounts: accounts, started: time.Now(),
 		budgets: map[string]*removals{}, unseen: map[string]sets.Set[types.NamespacedName]{},
+		resumed: map[string]time.Time{},
 	}
 }
 
@@ -86,13 +89,35 @@ func (b *brake) of(account v1alpha1.AccountSID) *removals {
 	key := sid.Normalize(account)
 	if b.budgets[key] == nil {
 		b.budgets[key] = &removals{
-			demands: map[types.NamespacedName]budget.Demand{}, withdrawn: b.started, written: map[string]*v1alpha1.TwilioAccount{},
+			demands: map[types.NamespacedName]budget.Demand{}, withdrawn: b.begun(key), written: map[string]*v1alpha1.TwilioAccount{},
 		}
 	}
 	return b.budgets[key]
 }
 
-// expect notes an object that has work left when the process starts.
+// begun is when this process began to serve an account SID: it may not know yet who asks.
+func (b *brake) begun(account string) time.Time {
+	if at, resumed := b.resumed[account]; resumed {
+		return at
+	}
+	return b.started
+}
+
+// resume notes that this process serves an account SID from now on, not since its start.
+func (b *brake) resume(account v1alpha1.AccountSID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.resumed[sid.Normalize(account)] = time.Now()
+}
+
+// forget drops what is known of a budget that this process no longer decides about.
+func (b *brake) forget(account v1alpha1.AccountSID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.budgets, sid.Normalize(account))
+}
+
+// expect notes an object that has work left when the process starts to serve its account.
 func (b *brake) expect(a *assignment) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

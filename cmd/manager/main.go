@@ -16,6 +16,7 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -29,6 +30,7 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/controllers"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/shard"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
@@ -61,6 +63,8 @@ type options struct {
 	allowInsecureTwilio bool
 	zap                 zap.Options
 	leaseDuration       time.Duration
+	accountSelector     string
+	selector            labels.Selector // of accountSelector
 	version             bool
 }
 
@@ -85,6 +89,8 @@ func (o *options) bind(flags *flag.FlagSet) {
 		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
 	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second,
 		"How long a standby waits after the leader dies.")
+	flags.StringVar(&o.accountSelector, "account-selector", "",
+		"A label selector: which TwilioAccounts this manager serves, for example shard=a. It needs --leader-elect. Default: all.")
 	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
 	o.zap.BindFlags(flags)
 }
@@ -105,6 +111,13 @@ func (o *options) validate() error {
 	}
 	if o.leaseDuration < 3*time.Second || o.leaseDuration > 10*time.Minute {
 		return fmt.Errorf("--leader-elect-lease-duration must be from 3s to 10m, not %s", o.leaseDuration)
+	}
+	var err error
+	if o.selector, err = labels.Parse(o.accountSelector); err != nil {
+		return fmt.Errorf("--account-selector %q is no label selector: %w", o.accountSelector, err)
+	}
+	if !o.selector.Empty() && !o.leaderElect {
+		return errors.New("--account-selector needs --leader-elect: the other managers know this one by its Lease")
 	}
 	return nil
 }
@@ -140,7 +153,8 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := addChecks(mgr); err != nil {
 		return err
 	}
-	ctrl.Log.Info("Starting", "version", version, "operatorNamespace", o.operatorNamespace, "workers", o.workers)
+	ctrl.Log.Info("Starting", "version", version, "operatorNamespace", o.operatorNamespace, "workers", o.workers,
+		"lease", shard.New(o.selector).Name, "accountSelector", o.selector.String())
 	return mgr.Start(ctx)
 }
 
@@ -174,7 +188,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 		HealthProbeBindAddress:        o.probeAddress,
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              name + ".twilio-operator.dev",
+		LeaderElectionID:              shard.New(o.selector).Name,
 		LeaderElectionNamespace:       o.operatorNamespace,
 		LeaderElectionReleaseOnCancel: true, // main ends right after Start returns
 		LeaseDuration:                 &o.leaseDuration,
@@ -216,6 +230,7 @@ func addControllers(mgr ctrl.Manager, o *options) error {
 	twilioMetrics := twilio.NewMetrics(metrics.Registry)
 	return controllers.Setup(mgr, controllers.Options{
 		Namespace:        o.operatorNamespace,
+		Selector:         o.selector,
 		Workers:          o.workers,
 		AllowInsecureURL: o.allowInsecureTwilio,
 		UserAgent:        name + "/" + version,
