@@ -5,11 +5,15 @@ package shards
 
 import (
 	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
 // TestAccountMoves relabels an account while its objects change. Each change reaches Twilio
@@ -235,4 +239,18 @@ func TestSharedSecret(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestDoctor names the leader of each shard.
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	//nolint:gosec // the program of this module
+	doctor := exec.CommandContext(t.Context(), filepath.Join(testenv.Root(), "bin", "kubectl-twilio_addons"), "doctor", "--kubeconfig="+env.Kubeconfig)
+	out, _ := doctor.CombinedOutput() // other tests give it something to find
+	for _, selector := range []string{selectorA, selectorB, selectorC} {
+		want := fmt.Sprintf("leader of the accounts %s (%s): ", selector, leaseOf(t, selector))
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
 }

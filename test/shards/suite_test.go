@@ -56,6 +56,11 @@ func TestMain(m *testing.M) {
 		if err := applyComponent(context.Background()); err != nil {
 			return 1, err
 		}
+		// Slow enough for a change of hands to find calls in flight.
+		slow := func(b *twiliosim.Behaviour) { b.Latency = twiliosim.Duration(100 * time.Millisecond) }
+		if err := sim.Admin.UpdateBehaviour(context.Background(), slow); err != nil {
+			return 1, err
+		}
 		for _, selector := range []string{selectorA, selectorB, selectorC} {
 			if _, err := start(context.Background(), selector); err != nil {
 				return 1, err
@@ -218,7 +223,7 @@ func (w *world) checkWrites(a *v1alpha1.PhoneNumberAddOnAssignment, want ...stri
 	if diff := cmp.Diff(want, got); diff != "" {
 		w.Errorf("the changes of %s (-want +got)\n%s", a.Name, diff)
 	}
-	calls, err := sim.Admin.CallTotals(w.Context())
+	calls, err := sim.Admin.Calls(w.Context())
 	w.must(err)
 	number := string(a.Spec.PhoneNumberSID)
 	if n := calls.Of(twiliosim.OpCreate, number).Calls + calls.Of(twiliosim.OpDelete, number).Calls; n != len(want) {
