@@ -244,7 +244,6 @@ func TestSharedSecret(t *testing.T) {
 // TestDoctor names the leader of each shard.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	//nolint:gosec // the program of this module
 	doctor := exec.CommandContext(t.Context(), filepath.Join(testenv.Root(), "bin", "kubectl-twilio_addons"), "doctor", "--kubeconfig="+env.Kubeconfig)
 	out, _ := doctor.CombinedOutput() // other tests give it something to find
 	for _, selector := range []string{selectorA, selectorB, selectorC} {
