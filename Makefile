@@ -120,11 +120,12 @@ fuzz: | $(DEV) ## Run each fuzz target for FUZZTIME.
 
 SEEDS ?= 10
 STEPS ?= 60
+JOBS ?= 4
 FIRST_SEED ?= 1
 
 .PHONY: soak
-soak: | $(DEV) ## Compare the operator with a model under faults and crashes: SEEDS runs of STEPS steps, from FIRST_SEED on.
-	@SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) $(DEV) test ./test/soak -run TestLong -count=1 -timeout 0 -v
+soak: | $(DEV) ## Compare the operator with a model under faults and crashes: SEEDS runs of STEPS steps, from FIRST_SEED on, JOBS at a time.
+	@SOAK_JOBS=$(JOBS) SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) $(DEV) test ./test/soak -run TestLong -count=1 -timeout 0 -v
 
 .PHONY: mutants
 mutants: ## Plant faults in a copy of the operator and check that the soak finds each (takes hours; ARGS=--only=…).

@@ -16,8 +16,8 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
-// lagTolerance is how long a refusal must repeat where an earlier attempt may have assigned
-// the add-on: Twilio may refuse it as a duplicate while its lists do not show it yet.
+// lagTolerance is how much later than a write Twilio's lists may show it. What this object
+// may have assigned within it is refused, or absent, only if that repeats for as long.
 const lagTolerance = 15 * time.Second
 
 // changes is what a reconcile changed in Twilio, by SID.
@@ -32,14 +32,14 @@ type worker struct {
 	s  *scope
 	// number is the phone number SID, phoneNumber its E.164 form for the log.
 	number, phoneNumber string
-	cause               cause
 	ledger              *ledger.Ledger
 	changes             *changes
 }
 
 func (r *assignmentReconciler) newWorker(cl *twilio.Client, s *scope, res *result) *worker {
+	s.cause = r.causes.of(s, res.plan)
 	w := &worker{r: r, cl: cl, s: s, number: string(s.object.Spec.PhoneNumberSID), phoneNumber: s.object.Status.PhoneNumber,
-		cause: s.cause, ledger: res.ledger, changes: &res.changes}
+		ledger: res.ledger, changes: &res.changes}
 	if res.observed != nil {
 		w.phoneNumber = res.observed.phoneNumber
 	}
@@ -52,14 +52,15 @@ func (r *assignmentReconciler) newWorker(cl *twilio.Client, s *scope, res *resul
 // A write that has begun is finished even if ctx ends, so that it can be recorded.
 func (r *assignmentReconciler) apply(ctx context.Context, cl *twilio.Client, s *scope, res *result) error {
 	w := r.newWorker(cl, s, res)
+	removals := w.dropAbsent(res.plan.With(plan.Unassign))
 	if err := w.assignAll(ctx, res.plan.With(plan.Assign)); err != nil {
-		w.holdRemovals(res.plan)
+		w.holdRemovals(removals)
 		return err
 	}
-	if w.holdRemovals(res.plan) {
+	if w.holdRemovals(removals) {
 		return nil
 	}
-	removals := slices.DeleteFunc(res.plan.With(plan.Unassign), func(step plan.Step) bool {
+	removals = slices.DeleteFunc(removals, func(step plan.Step) bool {
 		returned := w.ledger.IsAssignedAs(step.TwilioSID())
 		if returned { // Twilio returned it for a desired add-on under another SID
 			w.ledger.Removed(step.SID)
@@ -67,6 +68,23 @@ func (r *assignmentReconciler) apply(ctx context.Context, cl *twilio.Client, s *
 		return returned
 	})
 	return w.removeWithinBudget(ctx, removals, res)
+}
+
+// dropAbsent leaves out what no list has shown for long enough: somebody else removed it
+// while its removal waited.
+func (w *worker) dropAbsent(steps []plan.Step) []plan.Step {
+	return slices.DeleteFunc(steps, func(step plan.Step) bool {
+		subject := doubtRemoval + sid.Normalize(step.SID)
+		if step.Listed != nil {
+			w.r.fleet.Doubts.Forget(w.s.key(), subject)
+			return false
+		}
+		absent := w.r.fleet.Doubts.Note(w.s.key(), subject) >= believeAfter
+		if absent {
+			w.removed(step.SID)
+		}
+		return absent
+	})
 }
 
 // removeWithinBudget removes assignments if the account's removal budget allows it.
@@ -90,12 +108,12 @@ func (w *worker) removeWithinBudget(ctx context.Context, steps []plan.Step, res 
 
 // holdRemovals reports whether removals have to wait because a desired add-on is not
 // assigned, and records what they wait for.
-func (w *worker) holdRemovals(p plan.Plan) bool {
+func (w *worker) holdRemovals(removals []plan.Step) bool {
 	missing := firstUnassigned(w.ledger.Statuses())
 	if missing == "" {
 		return false
 	}
-	for _, step := range p.With(plan.Unassign) {
+	for _, step := range removals {
 		w.ledger.Waits(step.SID, removalWaits(missing))
 	}
 	return true
@@ -185,8 +203,7 @@ func (w *worker) assign(ctx context.Context, addOn v1alpha1.AddOnSID) error {
 func (w *worker) assigned(addOn v1alpha1.AddOnSID, got *twilio.AssignedAddOn) {
 	w.ledger.Assigned(addOn, got)
 	w.changes.assigned = append(w.changes.assigned, got.SID)
-	key := sid.Normalize(addOn)
-	w.r.fleet.Doubts.Forget(w.s.key(), doubtAssignment+key, doubtRefusal+key)
+	w.r.fleet.Doubts.Forget(w.s.key(), doubtsAbout(addOn)...)
 }
 
 // resolveUnknown reads the assignment after a POST whose outcome is not known. If it is
@@ -273,7 +290,7 @@ func (w *worker) remove(ctx context.Context, step *plan.Step) error {
 	if err != nil {
 		return err
 	}
-	w.ledger.Removed(step.SID)
+	w.removed(step.SID)
 	w.changes.removed = append(w.changes.removed, step.TwilioSID())
 	return nil
 }
@@ -299,13 +316,38 @@ func (w *worker) confirmAbsent(ctx context.Context, steps []plan.Step) error {
 	w.r.fleet.Doubts.Forget(w.s.key(), doubtNumber)
 	var left error
 	for i := range steps {
-		isListed := slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return sid.Equal(found.SID, steps[i].TwilioSID()) })
-		if !isListed {
-			w.ledger.Removed(steps[i].SID)
-			continue
+		step := &steps[i]
+		if slices.ContainsFunc(listed, func(found twilio.AssignedAddOn) bool { return sid.Equal(found.SID, step.TwilioSID()) }) {
+			w.ledger.Waits(step.SID, textListedThough404)
+			left = contradictoryRemoval()
+		} else if wait := w.mayLag(step); wait > 0 {
+			w.ledger.Waits(step.SID, textRemovalInDoubt)
+			left = cmpErr(left, removalInDoubt(wait))
+		} else {
+			w.removed(step.SID)
 		}
-		w.ledger.Waits(steps[i].SID, textListedThough404)
-		left = contradictoryRemoval()
 	}
 	return left
+}
+
+// removed records that an add-on is not on the number any more.
+func (w *worker) removed(addOn v1alpha1.AddOnSID) {
+	w.ledger.Removed(addOn)
+	w.r.fleet.Doubts.Forget(w.s.key(), doubtsAbout(addOn)...)
+}
+
+// mayLag returns for how long a list that lacks an assignment is no proof: this object made
+// the assignment a short while ago, or may have, and no list has shown it yet.
+func (w *worker) mayLag(step *plan.Step) time.Duration {
+	if step.Listed != nil || !plan.Created(step.Ownership) || assignedLongAgo(step.Recorded) {
+		return 0
+	}
+	lasted := w.r.fleet.Doubts.Note(w.s.key(), doubtRemoval+sid.Normalize(step.SID))
+	return max(0, lagTolerance-lasted)
+}
+
+// assignedLongAgo reports whether Twilio dates an assignment on record so far back that its
+// lists show it. The margin is for clocks that differ.
+func assignedLongAgo(record *v1alpha1.AddOnStatus) bool {
+	return record != nil && record.DateUpdated != nil && time.Since(record.DateUpdated.Time) > believeAfter
 }

@@ -61,6 +61,7 @@ type assignmentReconciler struct {
 	limiters      *twilio.Limiters
 	brake         *brake
 	shards        *shards
+	causes        causes
 	queue         *queue
 	accounts      *queue // of the account controller
 }
@@ -149,7 +150,8 @@ type result struct {
 
 // gather collects what a reconcile needs besides Twilio's answers.
 func (r *assignmentReconciler) gather(ctx context.Context, a *assignment, attempt *twilio.Attempt) (*scope, error) {
-	s := &scope{object: a, records: ledger.Read(a), cause: causeOf(a), attempt: attempt}
+	records := ledger.Read(a)
+	s := &scope{object: a, records: records, cause: causeOf(a, records), attempt: attempt}
 	var err error
 	if s.account, err = r.admission.accountOf(ctx, a); asOutcome(err) != nil {
 		s.denied = asOutcome(err)

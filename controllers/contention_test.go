@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,105 @@ func TestOustedOwnerAnswersForItsAddOns(t *testing.T) {
 			awaitGone(t, owner)
 			w.awaitAssigned(pn)
 		})
+	}
+}
+
+// An owner that goes and loses its right at the same time, in whichever order, leaves the
+// number to the successor: what both list stays without a gap, and the rest is removed once
+// the right is back.
+func TestDepartingOwnerLosesItsRight(t *testing.T) {
+	t.Parallel()
+	lose := func(t *testing.T, w *world, _ *assignment) { t.Helper(); w.label(w.name, "no") }
+	leave := func(t *testing.T, _ *world, owner *assignment) { t.Helper(); remove(t, owner) }
+	for name, acts := range map[string][]func(*testing.T, *world, *assignment){
+		"right first": {lose, leave}, "deletion first": {leave, lose},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, other := twoNamespaces(t)
+			pn := w.number()
+			owner := w.assignment("owner", pn, []int{0, 1})
+			awaitReason(t, owner, v1alpha1.ReasonSynced)
+			waiter := w.assignment("waiter", pn, []int{0}, func(a *assignment) { a.Namespace = other })
+			awaitReason(t, waiter, v1alpha1.ReasonPhoneNumberConflict)
+			for _, act := range acts {
+				act(t, w, owner)
+			}
+			awaitReason(t, waiter, v1alpha1.ReasonSynced)
+			w.label(w.name, "yes")
+			awaitGone(t, owner)
+			awaitReason(t, waiter, v1alpha1.ReasonSynced)
+			w.awaitAssigned(pn, 0)
+			for _, m := range s.sim.Journal() {
+				if m.Number == pn && m.Change == twiliosim.ChangeUnassign && m.AddOn == w.addOns[0] {
+					t.Error("what both objects list was removed in between")
+				}
+			}
+			remove(t, waiter)
+			awaitGone(t, waiter)
+			w.awaitAssigned(pn)
+		})
+	}
+}
+
+// An object that is edited while it is being cleaned up is not let go for what it was: its
+// finalizer goes from the version that was acted on, and from no other.
+func TestEditDuringTheCleanUpCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	twiliosim.Must(s.sim.Assign(pn, w.addOns[1]))
+	a := w.assignment("line", pn, []int{0}, additive)
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{
+		Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultHang, Delay: twiliosim.Duration(2 * time.Second), Processed: true, Count: 1,
+	}))
+	remove(t, a)
+	w.awaitAssigned(pn, 1) // Twilio has processed the DELETE, and answers later
+	update(t, a, func(a *assignment) {
+		a.Spec.ManagementPolicy, a.Spec.AddOnSIDs = v1alpha1.ManagementAuthoritative, w.sids(0, 1)
+	})
+	awaitGone(t, a)
+	w.awaitAssigned(pn)
+}
+
+// Many objects that name one number cost its owner nothing: they make no call, and an edit
+// of one that waits, or of one that is not admitted, wakes nobody.
+func TestManyWaitersCostTheOwnerNothing(t *testing.T) {
+	t.Parallel()
+	w, other := twoNamespaces(t)
+	pn := w.number()
+	owner := w.assignment("owner", pn, []int{0})
+	awaitReason(t, owner, v1alpha1.ReasonSynced)
+	var waiters []*assignment
+	for i := range 15 {
+		waiter := w.assignment(fmt.Sprintf("waiter-%d", i), pn, []int{1}, func(a *assignment) { a.Namespace = []string{w.name, other}[i%2] })
+		awaitReason(t, waiter, v1alpha1.ReasonPhoneNumberConflict)
+		waiters = append(waiters, waiter)
+	}
+	w.label(other, "no")
+	for i, a := range waiters {
+		if i%2 == 1 {
+			awaitReason(t, a, v1alpha1.ReasonNamespaceNotAllowed)
+		}
+	}
+	edited, rest := waiters[:2], slices.Concat(waiters[2:], []*assignment{owner})
+	calls, versions := s.sim.Calls().Of(twiliosim.OpAny, pn).Calls, map[string]string{}
+	for _, a := range rest {
+		get(t, a)
+		versions[a.Name] = a.ResourceVersion
+	}
+	for i, a := range edited { // one that waits, and one that is not admitted
+		update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(2, 3) })
+		awaitReason(t, a, []string{v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonNamespaceNotAllowed}[i])
+	}
+	if got := s.sim.Calls().Of(twiliosim.OpAny, pn).Calls; got != calls {
+		t.Errorf("%d calls about the number, want none", got-calls)
+	}
+	for _, a := range rest {
+		if get(t, a); a.ResourceVersion != versions[a.Name] {
+			t.Errorf("%s was written to", a.Name)
+		}
 	}
 }
 

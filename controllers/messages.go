@@ -24,6 +24,7 @@ const (
 	textQueued      = "Queued: all of the account's concurrent calls to Twilio are in use. This object is next as soon as one is free."
 
 	textNumberInDoubt   = "Twilio answered that the number does not exist. Asking again before believing it."
+	textRemovalInDoubt  = "Twilio reported the add-on as not found shortly after it was assigned. Asking again before believing it."
 	textListedThough404 = "Twilio reported the add-on as not found but still lists it; retrying the removal."
 
 	textMatches   = "The number carries exactly the listed add-ons."
@@ -192,6 +193,10 @@ func contradictoryNumber() *outcome {
 
 func contradictoryRemoval() *outcome {
 	return &outcome{kind: kindRetry, reason: v1alpha1.ReasonProgressing, message: textListedThough404}
+}
+
+func removalInDoubt(wait time.Duration) *outcome {
+	return &outcome{kind: kindRetry, reason: v1alpha1.ReasonProgressing, message: textRemovalInDoubt, after: wait + time.Second}
 }
 
 // removalFailed is the error for a removal that Twilio did not carry out. A refusal needs a

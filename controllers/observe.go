@@ -30,7 +30,14 @@ const (
 	doubtNumber     = "number"
 	doubtAssignment = "assignment/"
 	doubtRefusal    = "refusal/"
+	doubtRemoval    = "removal/"
 )
+
+// doubtsAbout are the subjects of all doubts about an add-on.
+func doubtsAbout(addOn v1alpha1.AddOnSID) []string {
+	key := sid.Normalize(addOn)
+	return []string{doubtAssignment + key, doubtRefusal + key, doubtRemoval + key}
+}
 
 // observation is what a reconcile read of a number.
 type observation struct {
@@ -95,8 +102,7 @@ func (r *assignmentReconciler) absentForLong(s *scope, p plan.Plan) []v1alpha1.A
 		}
 	}
 	for _, step := range p.With(plan.Keep) {
-		key := sid.Normalize(step.SID)
-		r.fleet.Doubts.Forget(s.key(), doubtAssignment+key, doubtRefusal+key)
+		r.fleet.Doubts.Forget(s.key(), doubtsAbout(step.SID)...)
 	}
 	return absent
 }

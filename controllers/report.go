@@ -43,6 +43,9 @@ func (r *assignmentReconciler) report(ctx context.Context, s *scope, res result,
 	a := s.object
 	r.recordChanges(s, res)
 	r.settleDemand(s, res, err)
+	if err == nil || res.finalizerRemoved {
+		r.causes.done(s.key())
+	}
 	if res.finalizerRemoved && asOutcome(err) == nil {
 		return ctrl.Result{}, err
 	}

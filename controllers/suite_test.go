@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -78,6 +79,11 @@ var (
 
 // TestMain starts nothing: tests of what is pure need no control plane.
 func TestMain(m *testing.M) {
+	// The tests mostly wait, for the operator and for times that have to pass.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		testenv.Exit(1, err)
+	}
 	testenv.Exit(endSuite(m.Run()))
 }
 

@@ -64,6 +64,7 @@ func (h assignmentEvents) Delete(_ context.Context, e event.TypedDeleteEvent[*as
 	key, rivals := client.ObjectKeyFromObject(e.Object), h.r.fleet.Rivals(e.Object)
 	h.r.fleet.Delete(key)
 	h.r.brake.withdrawAll(key)
+	h.r.causes.done(key)
 	h.r.limiters.Cancel(key.String())
 	h.r.fleet.ScheduleNow(rivals...)
 	h.r.enqueueAccount(e.Object.Spec.AccountRef.Name)

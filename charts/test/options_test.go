@@ -181,7 +181,7 @@ func TestProxyAndTrustedCA(t *testing.T) {
 			env[variable.Name] = variable.Value
 		}
 		want := map[string]string{
-			"POD_NAMESPACE": "", "HTTPS_PROXY": "http://proxy.example.com:3128",
+			"POD_NAMESPACE": "", "POD_NAME": "", "POD_UID": "", "HTTPS_PROXY": "http://proxy.example.com:3128",
 			"NO_PROXY": "$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local,a,b", "SSL_CERT_DIR": "/etc/ssl/company",
 		}
 		if diff := cmp.Diff(want, env); diff != "" {

@@ -15,11 +15,15 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	uberzap "go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -72,7 +76,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
 		"Elect a leader, so that only one of several managers is active.")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443",
-		"The address that serves metrics; 0 serves none.")
+		"The address that serves metrics, and the log level; 0 serves none.")
 	flags.BoolVar(&o.secureMetrics, "metrics-secure", true,
 		"Serve metrics over TLS, and only to clients that the API server authenticates and authorizes.")
 	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
@@ -88,7 +92,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.allowInsecureTwilio, "allow-insecure-twilio-url", false,
 		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
 	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second,
-		"How long a standby waits after the leader dies.")
+		"How long a standby waits after the leader dies. A container that starts again in its pod does not wait.")
 	flags.StringVar(&o.accountSelector, "account-selector", "",
 		"A label selector: which TwilioAccounts this manager serves, for example shard=a. It needs --leader-elect. Default: all.")
 	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
@@ -138,13 +142,14 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	o.logLevel()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.zap)))
 	limitMemory()
 	mgr, err := newManager(&o)
 	if err != nil {
 		return err
 	}
-	if err := checkKinds(mgr); err != nil {
+	if err := checkKinds(mgr.GetRESTMapper()); err != nil {
 		return err
 	}
 	if err := addControllers(mgr, &o); err != nil {
@@ -156,6 +161,19 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	ctrl.Log.Info("Starting", "version", version, "operatorNamespace", o.operatorNamespace, "workers", o.workers,
 		"lease", shard.New(o.selector).Name, "accountSelector", o.selector.String())
 	return mgr.Start(ctx)
+}
+
+// logLevel is the level of the log, which may change while the manager runs.
+func (o *options) logLevel() uberzap.AtomicLevel {
+	if level, given := o.zap.Level.(uberzap.AtomicLevel); given {
+		return level
+	}
+	level := uberzap.NewAtomicLevel() // info
+	if o.zap.Development {
+		level.SetLevel(uberzap.DebugLevel)
+	}
+	o.zap.Level = level
+	return level
 }
 
 // limitMemory tells the garbage collector of the container's limit, unless GOMEMLIMIT
@@ -180,21 +198,25 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
 	renew, retry := electionTimes(o.leaseDuration)
+	lock, err := newLock(o, kubeconfig, renew)
+	if err != nil {
+		return nil, fmt.Errorf("making the lock of the election: %w", err)
+	}
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         fleet.CacheOptions(o.operatorNamespace),
-		Client:                        client.Options{FieldOwner: name, FieldValidation: "Strict"},
-		Metrics:                       metricsOptions(o),
-		HealthProbeBindAddress:        o.probeAddress,
-		PprofBindAddress:              o.pprofAddress,
-		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              shard.New(o.selector).Name,
-		LeaderElectionNamespace:       o.operatorNamespace,
-		LeaderElectionReleaseOnCancel: true, // main ends right after Start returns
-		LeaseDuration:                 &o.leaseDuration,
-		RenewDeadline:                 &renew,
-		RetryPeriod:                   &retry,
-		GracefulShutdownTimeout:       new(stopWithin),
+		Scheme:                              scheme,
+		Cache:                               fleet.CacheOptions(o.operatorNamespace),
+		Client:                              client.Options{FieldOwner: name, FieldValidation: "Strict"},
+		Metrics:                             metricsOptions(o),
+		HealthProbeBindAddress:              o.probeAddress,
+		PprofBindAddress:                    o.pprofAddress,
+		LeaderElection:                      o.leaderElect,
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionID:                    shard.New(o.selector).Name, // of the metric
+		LeaderElectionReleaseOnCancel:       true,                       // main ends right after Start returns
+		LeaseDuration:                       &o.leaseDuration,
+		RenewDeadline:                       &renew,
+		RetryPeriod:                         &retry,
+		GracefulShutdownTimeout:             new(stopWithin),
 		Controller: config.Controller{
 			CacheSyncTimeout:      10 * time.Minute,
 			ReconciliationTimeout: 5 * time.Minute,
@@ -207,10 +229,26 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
+// newLock returns the lock of the election. It sends no events: the lease says who leads.
+func newLock(o *options, kubeconfig *rest.Config, renewDeadline time.Duration) (resourcelock.Interface, error) {
+	lock := resourcelock.ResourceLockConfig{Identity: identity()}
+	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, o.operatorNamespace, shard.New(o.selector).Name, lock, kubeconfig, renewDeadline)
+}
+
+// identity is the pod's where $POD_NAME and $POD_UID name one: a container that the kubelet
+// starts in place of a dead one finds its own lease, and leads again at once. It is the
+// process's elsewhere.
+func identity() string {
+	if pod, uid := os.Getenv("POD_NAME"), os.Getenv("POD_UID"); pod != "" && uid != "" {
+		return pod + "_" + uid
+	}
+	return name + "_" + string(uuid.NewUUID())
+}
+
 // checkKinds says how to install the kinds if the cluster lacks them.
-func checkKinds(mgr ctrl.Manager) error {
+func checkKinds(mapper meta.RESTMapper) error {
 	for _, kind := range []string{"PhoneNumberAddOnAssignment", "TwilioAccount"} {
-		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
+		_, err := mapper.RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
 		if meta.IsNoMatchError(err) {
 			return fmt.Errorf("the cluster does not have the kind %s: install the CRDs first (kubectl apply --server-side -k config/crd, or dist/install.yaml)", kind)
 		} else if err != nil {

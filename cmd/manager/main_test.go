@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 )
 
 // Bad flags are refused before a cluster is looked for, in the words of the flags.
@@ -72,5 +75,39 @@ func TestElectionTimes(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", lease, err)
 		}
+	}
+}
+
+// A container that replaces a dead one in its pod has the identity of the dead one. Two
+// pods, and two processes outside of pods, never have the same.
+func TestIdentity(t *testing.T) {
+	of := func(pod, uid string) string {
+		t.Setenv("POD_NAME", pod)
+		t.Setenv("POD_UID", uid)
+		return identity()
+	}
+	if first, again := of("manager-0", "a1"), of("manager-0", "a1"); first != again {
+		t.Errorf("one pod has the identities %s and %s", first, again)
+	}
+	if first, other := of("manager-0", "a1"), of("manager-0", "b2"); first == other {
+		t.Errorf("two pods of one name, one after the other, have the identity %s", first)
+	}
+	if first, other := of("manager-0", ""), of("manager-0", ""); first == other {
+		t.Errorf("two processes that do not know their pod have the identity %s", first)
+	}
+}
+
+// A cluster without the kinds is told how to get them, before anything is started.
+func TestMissingKindsAreExplained(t *testing.T) {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range []string{"PhoneNumberAddOnAssignment", "TwilioAccount"} {
+		err := checkKinds(mapper)
+		if err == nil || !strings.Contains(err.Error(), kind+": install the CRDs first") || !strings.Contains(err.Error(), "config/crd") {
+			t.Errorf("the error is %v", err)
+		}
+		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	if err := checkKinds(mapper); err != nil {
+		t.Error(err)
 	}
 }

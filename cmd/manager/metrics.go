@@ -4,13 +4,19 @@
 package main
 
 import (
+	"net/http"
+
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
+// logLevelPath is where GET shows the log level and PUT changes it until the process ends.
+const logLevelPath = "/log-level"
+
 // metricsOptions returns how metrics are served. With a certificate folder, the server
 // reads tls.crt and tls.key from it, again after each change; without one it makes a
-// certificate at start, which nobody can verify.
+// certificate at start, which nobody can verify. Where clients are authorized, they may
+// change the log level as well.
 func metricsOptions(o *options) metricsserver.Options {
 	serving := metricsserver.Options{
 		BindAddress:   o.metricsAddress,
@@ -19,6 +25,7 @@ func metricsOptions(o *options) metricsserver.Options {
 	}
 	if o.secureMetrics {
 		serving.FilterProvider = filters.WithAuthenticationAndAuthorization
+		serving.ExtraHandlers = map[string]http.Handler{logLevelPath: o.logLevel()}
 	}
 	return serving
 }

@@ -1,10 +1,10 @@
 // Copyright The twilio-addon-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mutants asks whether the soak would notice a mistake. It plants faults in a copy
-// of the operator, one at a time, and runs test/soak until it finds each. The last thing
-// that it prints is a table in Markdown. It fails if a fault was not found or no longer
-// applies.
+// Command mutants asks whether the tests would notice a mistake. It plants faults in a copy
+// of the operator, one at a time, and runs the tests of the fault's package, those of the
+// controllers, and test/soak until one of them finds it. The last thing that it prints is a
+// table in Markdown. It fails if a fault was not found or no longer applies.
 //
 // Each fault is a patch in hack/mutants/patches: a line that describes it, an empty line,
 // and a diff. Line numbers do not count, and context may differ at its ends, so most
@@ -45,6 +45,7 @@ func main() {
 type options struct {
 	only               string
 	check, refresh     bool
+	soakOnly           bool
 	seeds, first, step int
 }
 
@@ -52,6 +53,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.StringVar(&o.only, "only", "", "Plant only these faults, separated by commas.")
 	flags.BoolVar(&o.check, "check", false, "Report where each fault applies, and plant none.")
 	flags.BoolVar(&o.refresh, "refresh", false, "Rewrite the patches that apply, with the files and the context of today, and plant none.")
+	flags.BoolVar(&o.soakOnly, "soak-only", false, "Look for the faults with the soak alone.")
 	flags.IntVar(&o.seeds, "seeds", 20, "How many seeds to try for each fault at most.")
 	flags.IntVar(&o.first, "first-seed", 1, "The first seed.")
 	flags.IntVar(&o.step, "steps", 60, "How many steps each seed has.")
@@ -143,16 +145,16 @@ func huntAll(ctx context.Context, chosen []mutant, o *options) error {
 			missed = append(missed, fmt.Errorf("%s: %w", m.name, err))
 			found = &finding{says: "**not tried**"}
 		case found == nil:
-			missed = append(missed, fmt.Errorf("%s was not found in %d seeds of %d steps", m.name, o.seeds, o.step))
+			missed = append(missed, fmt.Errorf("%s was found by no test, and not in %d seeds of %d steps", m.name, o.seeds, o.step))
 			found = &finding{says: "**not found**"}
 		}
 		fmt.Fprintf(os.Stderr, "mutants: after %s: %s\n", time.Since(began).Round(time.Second), found.says)
 		rows = append(rows, row(m, found))
 	}
-	fmt.Printf("| planted | found in seed | by |\n|---|--:|---|\n%s\n", strings.Join(rows, "\n"))
+	fmt.Printf("| planted | found in | by |\n|---|---|---|\n%s\n", strings.Join(rows, "\n"))
 	return errors.Join(missed...)
 }
 
 func row(m *mutant, found *finding) string {
-	return fmt.Sprintf("| %s | %d | %s |", m.what, found.seeds, found.says)
+	return fmt.Sprintf("| %s (%#q) | %s | %s |", m.what, m.name, found.in, found.says)
 }

@@ -79,21 +79,38 @@ func TestMovedCode(t *testing.T) {
 	}
 }
 
-func TestRead(t *testing.T) {
+func TestReadSoak(t *testing.T) {
 	const seeds = "soak: 1 of 9: seed 5, 3 steps\nsoak: 2 of 9: seed 6, 3 steps\n"
 	failed := errors.New("exit status 2")
-	cases := map[string]struct {
-		output string
-		ended  error
-		want   *finding
-		fails  bool
-	}{
-		"found":            {seeds + "  1. a step\nWRONG: at 12 this\nWRONG: that\n", failed, &finding{2, "at 12 this"}, false},
+	testRead(t, readSoak, map[string]reading{
+		"found":            {seeds + "  1. a step\nWRONG: at 12 this\nWRONG: that\n", failed, &finding{"2 seeds of the soak", "at 12 this"}, false},
 		"not found":        {seeds, nil, nil, false},
 		"does not compile": {"undefined: x", failed, nil, true},
 		"breaks down":      {seeds, failed, nil, true},
 		"runs nothing":     {"", nil, nil, true},
-	}
+	})
+}
+
+func TestReadTests(t *testing.T) {
+	failed := errors.New("exit status 1")
+	read := func(output string, ended error) (*finding, error) { return readTests("./controllers", output, ended) }
+	testRead(t, read, map[string]reading{
+		"found":            {"    --- FAIL: TestA/b\n--- FAIL: TestA (0.1s)\n--- FAIL: TestB (0.1s)\n", failed, &finding{"the tests of controllers", "`TestA`"}, false},
+		"not found":        {"ok  \tcontrollers\n", nil, nil, false},
+		"does not compile": {"undefined: x", failed, nil, true},
+	})
+}
+
+// reading is what a command printed, and what is to be read from it.
+type reading struct {
+	output string
+	ended  error
+	want   *finding
+	fails  bool
+}
+
+func testRead(t *testing.T, read func(output string, ended error) (*finding, error), cases map[string]reading) {
+	t.Helper()
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			got, err := read(c.output, c.ended)

@@ -11,8 +11,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/devbuild"
@@ -63,12 +65,14 @@ func (t *tree) remove() { _ = os.RemoveAll(t.dir) }
 
 // finding is how a fault was found.
 type finding struct {
-	seeds int // how many it took
-	says  string
+	// in is where: a package, or so many seeds of the soak.
+	in   string
+	says string
 }
 
-// hunt plants a fault, runs the soak until it finds the fault, and removes it again. It
-// returns nil if the soak did not find it.
+// hunt plants a fault, looks for it in the order of what that costs, and removes it again:
+// with the tests of its own package, of the controllers and of the processes, and with the soak. It
+// returns nil if nothing found it.
 func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding, err error) {
 	f, err := m.fitTo(t.dir)
 	if err != nil {
@@ -79,24 +83,63 @@ func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.WriteFile(file, []byte(f.source), 0o600)) }()
+	if !o.soakOnly {
+		for _, dir := range slices.Compact([]string{"./" + path.Dir(f.file), "./controllers", "./test/e2e"}) {
+			if found, err := t.test(ctx, dir); found != nil || err != nil {
+				return found, err
+			}
+		}
+	}
+	return t.soak(ctx, o)
+}
 
-	soak := exec.CommandContext(ctx, "make", "--no-print-directory", "soak",
-		fmt.Sprintf("SEEDS=%d", o.seeds), fmt.Sprintf("STEPS=%d", o.step), fmt.Sprintf("FIRST_SEED=%d", o.first))
-	var output bytes.Buffer
-	soak.Dir, soak.Env = t.dir, append(os.Environ(), "SOAK_SHORTEN=0")
-	told := io.MultiWriter(&output, os.Stderr)
-	soak.Stdout, soak.Stderr = told, told
-	ended := soak.Run()
-	return read(output.String(), ended)
+// test looks for the fault with the tests of a package.
+func (t *tree) test(ctx context.Context, dir string) (*finding, error) {
+	if names, err := filepath.Glob(filepath.Join(t.dir, dir, "*_test.go")); err != nil || len(names) == 0 {
+		return nil, err
+	}
+	output, ended := t.run(exec.CommandContext(ctx, "go", "run", "./hack/dev", "test", dir, "-failfast", "-count=1"))
+	return readTests(dir, output, ended)
+}
+
+// soak looks for the fault with the soak.
+func (t *tree) soak(ctx context.Context, o *options) (*finding, error) {
+	output, ended := t.run(exec.CommandContext(ctx, "make", "--no-print-directory", "soak",
+		fmt.Sprintf("SEEDS=%d", o.seeds), fmt.Sprintf("STEPS=%d", o.step), fmt.Sprintf("FIRST_SEED=%d", o.first)))
+	return readSoak(output, ended)
+}
+
+// run runs a command in the tree, shows what it prints, and returns that.
+func (t *tree) run(cmd *exec.Cmd) (output string, ended error) {
+	var text bytes.Buffer
+	cmd.Dir, cmd.Env = t.dir, append(os.Environ(), "SOAK_SHORTEN=0")
+	told := io.MultiWriter(&text, os.Stderr)
+	cmd.Stdout, cmd.Stderr = told, told
+	ended = cmd.Run()
+	return text.String(), ended
 }
 
 var (
-	wrong = regexp.MustCompile(`(?m)^WRONG: (.*)$`)
-	seed  = regexp.MustCompile(`(?m)^soak: (\d+) of \d+: seed (\d+)`)
+	failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+	wrong  = regexp.MustCompile(`(?m)^WRONG: (.*)$`)
+	seed   = regexp.MustCompile(`(?m)^soak: (\d+) of \d+: seed (\d+)`)
 )
 
-// read reads what the soak printed. A soak that fails without a finding could not run.
-func read(output string, ended error) (*finding, error) {
+// readTests reads what the tests of a package printed. Tests that fail without a name could
+// not run.
+func readTests(dir, output string, ended error) (*finding, error) {
+	if ended == nil {
+		return nil, nil
+	}
+	name := failed.FindStringSubmatch(output)
+	if name == nil {
+		return nil, fmt.Errorf("the tests of %s could not run: %w", dir, ended)
+	}
+	return &finding{in: "the tests of " + strings.TrimPrefix(dir, "./"), says: "`" + name[1] + "`"}, nil
+}
+
+// readSoak reads what the soak printed. A soak that fails without a finding could not run.
+func readSoak(output string, ended error) (*finding, error) {
 	seeds, says := seed.FindAllStringSubmatch(output, -1), wrong.FindStringSubmatch(output)
 	switch {
 	case ended == nil && len(seeds) == 0:
@@ -106,5 +149,5 @@ func read(output string, ended error) (*finding, error) {
 	case says == nil || len(seeds) == 0:
 		return nil, fmt.Errorf("the soak could not run: %w", ended)
 	}
-	return &finding{seeds: len(seeds), says: says[1]}, nil
+	return &finding{in: fmt.Sprintf("%d seeds of the soak", len(seeds)), says: says[1]}, nil
 }

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -177,26 +179,88 @@ func (a *app) switchCommand(verb, done string, suspend bool, short, long string)
 }
 
 func (a *app) reconcileCommand() *cobra.Command {
-	var t target
+	var (
+		t       target
+		waits   bool
+		timeout time.Duration
+	)
 	cmd := &cobra.Command{
 		Use:   "reconcile [NAME...]",
 		Short: "Trigger a reconcile of objects now",
 		Long: `Ask the operator to check objects now and not when they are due next. It lists
-each number again, also one that it has given up for the time being.`,
+each number again, also one that it has given up for the time being.
+
+With --wait, the command ends when the operator has done so for each object, and
+says how each of them stands. Its exit code is 1 if that takes longer than --timeout.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t.names = args
+			if waits && t.dryRun {
+				return errors.New("--wait needs a reconcile: leave out --dry-run")
+			}
 			now := time.Now().UTC().Format(time.RFC3339Nano)
-			return a.act(cmd.Context(), &t, func(o *v1alpha1.PhoneNumberAddOnAssignment) (done, nothing string) {
+			var requested []*v1alpha1.PhoneNumberAddOnAssignment
+			err := a.act(cmd.Context(), &t, func(o *v1alpha1.PhoneNumberAddOnAssignment) (done, nothing string) {
 				if o.Spec.Suspend {
 					return "", "suspended: a reconcile would do nothing"
 				}
 				annotate(o, v1alpha1.AnnotationReconcileRequestedAt, now)
+				requested = append(requested, o)
 				return "reconcile requested", ""
 			})
+			if err != nil || !waits {
+				return err
+			}
+			return a.awaitReconciled(cmd.Context(), requested, timeout)
 		},
 	}
 	a.bindTarget(cmd, &t, "Act on all objects of this TwilioAccount.")
+	cmd.Flags().BoolVar(&waits, "wait", false, "Wait until the operator has reconciled the objects.")
+	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "How long --wait waits at most.")
 	return cmd
+}
+
+// askEvery is how often an object that is waited for is read.
+const askEvery = 500 * time.Millisecond
+
+// awaitReconciled waits until the operator has handled the request on each object, and says
+// how each stands then.
+func (a *app) awaitReconciled(ctx context.Context, requested []*v1alpha1.PhoneNumberAddOnAssignment, timeout time.Duration) error {
+	cl, err := a.cluster()
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for i, o := range requested {
+		err := wait.PollUntilContextCancel(limited, askEvery, true, func(context.Context) (bool, error) {
+			err := cl.Get(ctx, client.ObjectKeyFromObject(o), o)
+			if apierrors.IsNotFound(err) {
+				o.Status.Conditions = nil
+				return true, nil
+			}
+			return o.Status.LastHandledReconcileAt == o.Annotations[v1alpha1.AnnotationReconcileRequestedAt], err
+		})
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case limited.Err() != nil:
+			return fmt.Errorf("%d of %s not reconciled within %s, the first is %s/%s: is the operator running?",
+				len(requested)-i, count(len(requested), "object"), timeout, o.Namespace, o.Name)
+		case err != nil:
+			return fmt.Errorf("reading %s/%s: %w", o.Namespace, o.Name, err)
+		}
+		fmt.Fprintf(a.Out, "%s/%s %s\n", o.Namespace, o.Name, standing(o))
+	}
+	return nil
+}
+
+// standing is how an object stands, in words.
+func standing(o *v1alpha1.PhoneNumberAddOnAssignment) string {
+	ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil {
+		return "is gone"
+	}
+	return fmt.Sprintf("%s: %s", ready.Reason, oneLine(ready.Message))
 }
 
 func annotate(o client.Object, key, value string) {

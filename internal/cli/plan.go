@@ -98,6 +98,7 @@ func (a *app) plan(ctx context.Context, f *planFlags) error {
 	if in.Accounts, err = a.readAccounts(ctx, f, in, declared); err != nil {
 		return err
 	}
+	in.Budgets = budgetsOf(declared)
 	r := review.Make(*in)
 	if err := a.print(r, f.output); err != nil {
 		return err
@@ -220,6 +221,19 @@ func (a *app) readAccounts(ctx context.Context, f *planFlags, in *review.Input, 
 		found[ref] = &account
 	}
 	return found, nil
+}
+
+// budgetsOf are the removal budgets of the TwilioAccounts among the manifests, by account SID.
+// Of one that is there as it is and as it was, the first counts.
+func budgetsOf(declared []v1alpha1.TwilioAccount) map[string][]v1alpha1.RemovalBudget {
+	budgets, seen := map[string][]v1alpha1.RemovalBudget{}, map[string]bool{}
+	for i := range declared {
+		if account := &declared[i]; !seen[account.Name] {
+			seen[account.Name] = true
+			budgets[string(account.Spec.AccountSID)] = append(budgets[string(account.Spec.AccountSID)], account.Spec.RemovalBudget)
+		}
+	}
+	return budgets
 }
 
 // accountSIDs says which account each accountRef stands for.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -282,6 +283,52 @@ func TestPlanFailsWholly(t *testing.T) {
 				c.change(w)
 			}
 			oneSentence(t, w.runWith(c.stdin, append([]string{"plan"}, c.args...)...), c.says)
+		})
+	}
+}
+
+// A plan says which removals the account's budget would hold, with the default budget or
+// with that of a TwilioAccount among the manifests.
+func TestPlanForeseesAHold(t *testing.T) {
+	const numbers = 12
+	sim := twiliosim.New(twiliosim.Options{Seed: 1})
+	twiliosim.Must(sim.Seed(twiliosim.Seed{Account: ac, AuthToken: token, Numbers: numbers, AddOns: 1}))
+	assigned, objects := map[int][]int{}, []string{}
+	for n := 1; n <= numbers; n++ {
+		assigned[n] = []int{1}
+		objects = append(objects, object(fmt.Sprintf("line-%d", n), n, nil))
+	}
+	w := serve(t, sim, assigned)
+	account := func(budget string) string {
+		return "apiVersion: addons.twilio-operator.dev/v1alpha1\nkind: TwilioAccount\nmetadata:\n  name: default\nspec:\n  accountSID: " + ac +
+			"\n  credentialsSecretRef:\n    name: s\n  removalBudget: " + budget + "\n"
+	}
+	for name, c := range map[string]struct {
+		more []string
+		want []review.Hold
+	}{
+		"the default budget": {nil, []review.Hold{{AccountSID: ac, AccountRef: "default", Numbers: numbers, Limit: 10, Held: 2}}},
+		"a smaller one": {[]string{account("{maxNumbers: 4, minNumbers: 1}")},
+			[]review.Hold{{AccountSID: ac, AccountRef: "default", Numbers: numbers, Limit: 4, Held: 11}}},
+		"one that is off": {[]string{account("{maxNumbers: 100%}")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stdin := documents(append(slices.Clone(objects), c.more...)...)
+			_, got := w.planned(stdin)
+			if diff := cmp.Diff(c.want, got.Holds); diff != "" {
+				t.Fatal(diff)
+			}
+			text, markdown := w.runWith(stdin, "plan", "-f", "-").out, w.runWith(stdin, "plan", "-f", "-", "-o", "markdown").out
+			for _, out := range []string{text, markdown} {
+				if said := strings.Contains(out, "until somebody approves them"); said != (c.want != nil) {
+					t.Errorf("it says that removals are held: %t\n%s", said, out)
+				}
+			}
+			for i := range c.want {
+				if !strings.Contains(text, c.want[i].Sentence()+".\n") || !strings.Contains(text, "kubectl twilio-addons approve default") {
+					t.Errorf("no %q in\n%s", c.want[i].Sentence(), text)
+				}
+			}
 		})
 	}
 }

@@ -185,13 +185,21 @@ func (l *Ledger) IsAssignedAs(twilioSID string) bool {
 	})
 }
 
-// Statuses returns the records as status shows them. Only add-ons that are left alone are
-// cut off, and only where there are more than the schema admits.
+// Statuses returns the records as status shows them. Where there are more than the schema
+// admits, those that decide nothing are left out first: of add-ons that are left alone, and
+// then of those that go though this object did not assign them, which every listing shows.
 func (l *Ledger) Statuses() []v1alpha1.AddOnStatus {
 	var statuses []v1alpha1.AddOnStatus
 	for _, e := range l.entries {
-		if !e.gone && (len(statuses) < maxEntries || e.State != v1alpha1.AddOnUnmanaged) {
+		if !e.gone {
 			statuses = append(statuses, e.AddOnStatus)
+		}
+	}
+	for _, spare := range []v1alpha1.AddOnState{v1alpha1.AddOnUnmanaged, v1alpha1.AddOnUnassigning} {
+		for i := len(statuses) - 1; i >= 0 && len(statuses) > maxEntries; i-- {
+			if statuses[i].State == spare && !plan.Created(statuses[i].Ownership) {
+				statuses = slices.Delete(statuses, i, i+1)
+			}
 		}
 	}
 	return statuses[:min(len(statuses), maxEntries)]

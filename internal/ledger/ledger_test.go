@@ -6,6 +6,7 @@ package ledger_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -403,6 +404,24 @@ func TestStatusesAreBounded(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[v1alpha1.AddOnState]int{missing: 60, unmanaged: 190}, got); diff != "" {
 		t.Errorf("entries by state (-want +got):\n%s", diff)
+	}
+}
+
+// What this object assigned stays on record while it waits to be removed, however many
+// add-ons that somebody else assigned wait with it.
+func TestOwnRecordsAreNotCutOff(t *testing.T) {
+	var p plan.Plan
+	for i := range 300 {
+		p = append(p, plan.Step{Action: plan.Unassign, SID: v1alpha1.AddOnSID(fmt.Sprintf("XEx%d", i)), Listed: listed("XEx")})
+	}
+	p = append(p,
+		plan.Step{Action: plan.Unassign, SID: "XEown", Ownership: created, Listed: listed("XEown")},
+		plan.Step{Action: plan.Assign, SID: "XEm"})
+	statuses := ledger.From(p).Statuses()
+	own := slices.ContainsFunc(statuses, func(r record) bool { return r.SID == "XEown" && r.Ownership == created })
+	desired := slices.ContainsFunc(statuses, func(r record) bool { return r.SID == "XEm" })
+	if len(statuses) != 250 || !own || !desired {
+		t.Errorf("%d entries; the object's own is among them: %t; the desired one: %t", len(statuses), own, desired)
 	}
 }
 

@@ -5,6 +5,7 @@ package schedule_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +78,9 @@ func TestJitter(t *testing.T) {
 // carry the reading of the monotonic clock, which no step of the system's clock moves.
 // That such a step leaves it alone can only be seen on a machine whose clock is set.
 func TestClock(t *testing.T) {
+	if text := schedule.NewClock().Now().String(); !strings.Contains(text, " m=") {
+		t.Errorf("%s does not carry the reading of the monotonic clock", text)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		before := time.Now()
 		clock := schedule.NewClock()

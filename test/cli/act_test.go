@@ -46,6 +46,7 @@ func TestActions(t *testing.T) {
 		{"suspend --account nobody", 1, `twilioaccounts.addons.twilio-operator.dev "nobody" not found`},
 		{"suspend one -n telephony --dry-run", 0, "telephony/one suspended (dry run: nothing was changed)\n"},
 		{"reconcile --account default --dry-run", 0, "telephony/two reconcile requested (dry run: nothing was changed)\n"},
+		{"reconcile --all -n telephony --dry-run --wait", 1, "--wait needs a reconcile"},
 		{"release one -n telephony", 0, "telephony/one: not being deleted: nothing to release\n"},
 		{"release -A", 0, ""},
 		{"resume two -n telephony", 0, "telephony/two: resumed already\n"},
@@ -61,6 +62,11 @@ func TestActions(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, w.objects(t.Context())); diff != "" {
 		t.Errorf("something was changed: %s", diff)
+	}
+	// Here no manager runs that would reconcile.
+	code, out, errOut := w.run("kubectl twilio-addons reconcile one -n telephony --wait --timeout 1s")
+	if code != 1 || !strings.Contains(errOut, "1 of 1 object not reconciled within 1s, the first is telephony/one: is the operator running?") {
+		t.Errorf("without an operator: exit %d: %s%s", code, out, errOut)
 	}
 }
 

@@ -160,7 +160,7 @@ func TestPlanSaysWhatTheOperatorDoes(t *testing.T) {
 			w.ok("git init -q && git commit -q --allow-empty -m empty")
 			for round := range 4 {
 				r.drift()
-				w.ok("kubectl twilio-addons reconcile --all -n " + namespace)
+				w.ok("kubectl twilio-addons reconcile --all -n " + namespace + " --wait")
 				w.settledOrRefused()
 				r.round = round
 				r.step()

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
@@ -30,6 +31,7 @@ func TestDeletion(t *testing.T) {
 	t.Run("order", testOrder)
 	t.Run("trouble", testTrouble)
 	t.Run("many", testManyObjects)
+	t.Run("more than the budget", testMoreThanTheBudget)
 	t.Run("handover", testHandover)
 	t.Run("without a finalizer", testNeverWorked)
 	t.Run("released number", testReleasedNumber)
@@ -323,6 +325,44 @@ func testManyObjects(t *testing.T) {
 	}
 	w.ready(numbers...)
 	w.deleteNumbers(true, numbers)
+	w.numbersGone(true, numbers...)
+	w.cleaned(false, numbers...)
+}
+
+// A namespace with more numbers than the budget allows is held: the first ten go, the rest
+// waits with the namespace until somebody approves it, and says so.
+func testMoreThanTheBudget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	numbers := make([]*number, 0, 40)
+	for i := range 40 {
+		n := w.add(fmt.Sprintf("line-%d", i), []int{0, 1}, nil)
+		n.managed = []int{0, 1}
+		numbers = append(numbers, n)
+	}
+	w.ready(numbers...)
+	w.deleteNumbers(true, numbers)
+	w.wait("thirty objects say that they are held", func() error {
+		var left v1alpha1.PhoneNumberAddOnAssignmentList
+		if err := env.Client.List(t.Context(), &left, client.InNamespace(w.name)); err != nil {
+			return err
+		}
+		held := 0
+		for i := range left.Items {
+			if testenv.Says(left.Items[i].Status.Conditions, v1alpha1.ReasonRemovalsHeld, "approve") == nil {
+				held++
+			}
+		}
+		if held != 30 || len(left.Items) != 30 {
+			return fmt.Errorf("of %d objects %d are held", len(left.Items), held)
+		}
+		return nil
+	})
+	w.namespaceIsHeld()
+	if got := len(w.changes()); got != 20 {
+		t.Errorf("%d add-ons were removed before the approval, want those of ten numbers", got)
+	}
+	w.approve(30)
 	w.numbersGone(true, numbers...)
 	w.cleaned(false, numbers...)
 }

@@ -161,14 +161,21 @@ func posted(t *testing.T, pn string) {
 // slowly has every call take a while, so that a test can act in the midst of one.
 func slowly(t *testing.T) {
 	t.Helper()
-	set := func(ctx context.Context, latency time.Duration) error {
-		return sim.Admin.UpdateBehaviour(ctx, func(b *twiliosim.Behaviour) { b.Latency = twiliosim.Duration(latency) })
+	behave(t, func(b *twiliosim.Behaviour) { b.Latency = twiliosim.Duration(2 * time.Second) })
+}
+
+// behave changes how Twilio behaves until the end of the test.
+func behave(t *testing.T, change func(*twiliosim.Behaviour)) {
+	t.Helper()
+	before, err := sim.Admin.Behaviour(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := set(t.Context(), 2*time.Second); err != nil {
+	if err := sim.Admin.UpdateBehaviour(t.Context(), change); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := set(context.WithoutCancel(t.Context()), 0); err != nil {
+		if err := sim.Admin.SetBehaviour(context.WithoutCancel(t.Context()), before); err != nil {
 			t.Error(err)
 		}
 	})
@@ -223,6 +230,24 @@ func TestKilledManagerIsFollowedByOneThatFinishes(t *testing.T) {
 	}
 }
 
+// A container that the kubelet starts in place of a dead one in the same pod works at once:
+// the lease that its predecessor left, which is valid for minutes yet, is its own.
+func TestContainerThatFollowsADeadOneLeadsAtOnce(t *testing.T) {
+	env.Environ = []string{"POD_NAME=manager-0", "POD_UID=58a4"}
+	t.Cleanup(func() { env.Environ = nil })
+	const longerThanThisTest = "--leader-elect-lease-duration=10m"
+	first := startManager(t, longerThanThisTest)
+	before, pn := assign(t, 10, listing(addOns[0]))
+	wait(t, "the first manager leads", func() error { return synced(t, before) })
+	if err := first.Kill(); err == nil {
+		t.Log("the manager was killed")
+	}
+	next := startManager(t, longerThanThisTest)
+	defer stop(t, next)
+	edit(t, before, addOns[1])
+	wait(t, "the next container leads", func() error { return carries(t, pn, addOns[1]) })
+}
+
 // What a manager assigned under Additive just before it was killed is the object's own
 // for its successor, in the first pass of an object and in a later one, and where status
 // had something else to tell before the first: it goes when the object no longer lists it.
@@ -253,6 +278,38 @@ func additiveKnowsItsOwn(t *testing.T, n int, suspended bool) {
 		wait(t, "that is recorded", func() error { return synced(t, a) })
 	}
 	stop(t, manager)
+}
+
+// What an object assigned a moment ago goes with it, or when it is taken off the list,
+// though Twilio's lists do not show it yet and the first DELETE is answered with a stray 404.
+func TestStray404WhileReadsLagLeavesNothing(t *testing.T) {
+	manager := startManager(t, "--leader-elect=false")
+	defer stop(t, manager)
+	behave(t, func(b *twiliosim.Behaviour) { b.ReadLag = twiliosim.Duration(3 * time.Second) })
+	for n, deleted := range map[int]bool{8: false, 9: true} {
+		t.Run(fmt.Sprintf("deleted: %t", deleted), func(t *testing.T) {
+			additive := func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive }
+			a, pn := assign(t, n, listing(addOns[0]), additive)
+			wait(t, "Twilio has made the assignment", func() error { return carries(t, pn, addOns[0]) })
+			wait(t, "that is recorded", func() error { return synced(t, a) })
+			stray := twiliosim.Fault{Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultError, Status: 404, Code: 20404, Count: 1}
+			if err := sim.Admin.AddFault(t.Context(), stray); err != nil {
+				t.Fatal(err)
+			}
+			if deleted {
+				if err := env.Client.Delete(t.Context(), a); err != nil {
+					t.Fatal(err)
+				}
+				wait(t, "the object is gone", func() error { return gone(t, a) })
+			} else {
+				edit(t, a)
+				wait(t, "the object is as it should be", func() error { return synced(t, a) })
+			}
+			if err := carries(t, pn); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // What a manager assigned just before it was killed goes with its object, though nobody
@@ -339,34 +396,20 @@ func TestMetricsNeedAuthorization(t *testing.T) {
 	wait(t, "the object is synced", func() error { return synced(t, a) })
 
 	// The metrics are served from a little after the manager is ready.
-	wait(t, "who has no token is refused", func() error { return refused(t, address, "", http.StatusUnauthorized) })
-	reader := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "scraper", Namespace: testenv.Namespace}}
-	if err := env.Client.Create(t.Context(), reader); err != nil {
-		t.Fatal(err)
+	metrics := func(want int, token string) error {
+		return answered(t, want, http.MethodGet, address, "/metrics", token, "")
 	}
-	token, err := env.Token(t.Context(), reader.Name)
+	wait(t, "who has no token is refused", func() error { return metrics(http.StatusUnauthorized, "") })
+	token := serviceAccount(t, "scraper")
+	if err := metrics(http.StatusForbidden, token); err != nil {
+		t.Error("whose token may not is not refused:", err)
+	}
+	bind(t, "scraper", "metrics-reader")
+	wait(t, "who may read the metrics can", func() error { return metrics(http.StatusOK, token) })
+	_, body, err := request(t, http.MethodGet, address, "/metrics", token, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := refused(t, address, token, http.StatusForbidden); err != nil {
-		t.Error("whose token may not is not refused:", err)
-	}
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "scraper"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "metrics-reader"},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: reader.Name, Namespace: reader.Namespace}},
-	}
-	if err := env.Client.Create(t.Context(), binding); err != nil {
-		t.Fatal(err)
-	}
-	var body string
-	wait(t, "who may read the metrics can", func() error {
-		status, text, err := scrape(t, address, token)
-		if body = text; err == nil && status != http.StatusOK {
-			err = fmt.Errorf("the answer is %d", status)
-		}
-		return err
-	})
 	for _, series := range []string{
 		`twilio_addon_operator_assignments{account="default",reason="Synced"}`,
 		`twilio_addon_operator_addons_assigned_total{account="` + account + `",cause="Spec"}`,
@@ -382,19 +425,86 @@ func TestMetricsNeedAuthorization(t *testing.T) {
 	}
 }
 
-// refused is nil if the metrics are refused with this status.
-func refused(t *testing.T, address, token string, want int) error {
+// The log level of a running manager changes for who may change it, and for nobody else.
+func TestLogLevelChangesWhileItRuns(t *testing.T) {
+	address, err := testenv.FreeAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager := startManager(t, "--metrics-bind-address="+address, "--leader-elect=false")
+	defer stop(t, manager)
+	const debug = `{"level":"debug"}`
+	wait(t, "who has no token is refused", func() error {
+		return answered(t, http.StatusUnauthorized, http.MethodPut, address, "/log-level", "", debug)
+	})
+	token := serviceAccount(t, "debugger")
+	if err := answered(t, http.StatusForbidden, http.MethodPut, address, "/log-level", token, debug); err != nil {
+		t.Error("whose token may not is not refused:", err)
+	}
+	a, _ := assign(t, 11, listing(addOns[0]))
+	wait(t, "the object is synced", func() error { return synced(t, a) })
+	if err := says(manager, `"level":"debug"`); err == nil {
+		t.Error("the manager logs details though nobody asked for them")
+	}
+	bind(t, "debugger", "log-level-editor")
+	wait(t, "who may change the level can", func() error {
+		return answered(t, http.StatusOK, http.MethodPut, address, "/log-level", token, debug)
+	})
+	edit(t, a, addOns[1])
+	wait(t, "the log has details", func() error { return says(manager, `"level":"debug"`) })
+	if err := answered(t, http.StatusBadRequest, http.MethodPut, address, "/log-level", token, `{"level":"loud"}`); err != nil {
+		t.Error("a level that is none is taken:", err)
+	}
+}
+
+// says is nil if the log of a manager has a text.
+func says(manager *testenv.Process, text string) error {
+	log, err := os.ReadFile(manager.Log)
+	if err == nil && !strings.Contains(string(log), text) {
+		err = fmt.Errorf("the log lacks %s", text)
+	}
+	return err
+}
+
+// serviceAccount makes a ServiceAccount, and returns a token of it.
+func serviceAccount(t *testing.T, name string) (token string) {
 	t.Helper()
-	status, _, err := scrape(t, address, token)
+	err := env.Client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: testenv.Namespace}})
+	if err == nil {
+		token, err = env.Token(t.Context(), name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// bind gives a ServiceAccount a ClusterRole.
+func bind(t *testing.T, name, role string) {
+	t.Helper()
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: testenv.Namespace}},
+	}
+	if err := env.Client.Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answered is nil if a request to the manager's metrics server is answered with a status.
+func answered(t *testing.T, want int, method, address, path, token, body string) error {
+	t.Helper()
+	status, _, err := request(t, method, address, path, token, body)
 	if err == nil && status != want {
 		err = fmt.Errorf("the answer is %d, want %d", status, want)
 	}
 	return err
 }
 
-func scrape(t *testing.T, address, token string) (status int, body string, err error) {
+func request(t *testing.T, method, address, path, token, text string) (status int, body string, err error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/metrics", http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), method, "https://"+address+path, strings.NewReader(text))
 	if err != nil {
 		return 0, "", err
 	}

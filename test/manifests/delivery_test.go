@@ -90,6 +90,8 @@ func TestComponents(t *testing.T) {
 		"HTTPS_PROXY":   "http://proxy.example.com:3128",
 		"NO_PROXY":      "$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local",
 		"POD_NAMESPACE": "",
+		"POD_NAME":      "",
+		"POD_UID":       "",
 		"SSL_CERT_DIR":  "/etc/ssl/company",
 	}
 	if diff := cmp.Diff(want, env); diff != "" {

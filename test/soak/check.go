@@ -56,6 +56,10 @@ func (s *scene) check() error {
 		}
 	}
 	for name, account := range s.accounts {
+		if s.sites[name] == nil {
+			wrong = append(wrong, fmt.Errorf("TwilioAccount %s must be gone by now", name))
+			continue
+		}
 		if err := s.checkAccount(account); err != nil {
 			wrong = append(wrong, fmt.Errorf("TwilioAccount %s: %w", name, err))
 		}

@@ -213,8 +213,12 @@ func makeWrongURL(random *rand.Rand) (string, func(context.Context, *run) error)
 			return err
 		}
 		r.later(wait, func() {
-			if err := r.setURL(context.WithoutCancel(ctx), s, r.twilioURL); err != nil {
-				r.found(fmt.Errorf("putting the apiBaseURL right: %w", err))
+			ctx := context.WithoutCancel(ctx)
+			err := testenv.Wait(ctx, time.Minute, "the apiBaseURL is right again", func() error { // the API server may be restarting
+				return r.setURL(ctx, s, r.twilioURL)
+			})
+			if err != nil {
+				r.found(err)
 			}
 		})
 		return nil

@@ -137,7 +137,7 @@ func makeOverlap(random *rand.Rand) (string, func(context.Context, *run) error) 
 func makeAPIServerRestart(*rand.Rand) (string, func(context.Context, *run) error) {
 	return "the API server restarts", func(ctx context.Context, r *run) error {
 		began := time.Now()
-		err := errors.Join(r.env.RestartAPIServer(ctx), r.events.follow(ctx, r.env))
+		err := errors.Join(r.env.RestartAPIServer(ctx), r.events.follow(ctx, r.env, began))
 		r.count("API server restarts")
 		r.events.stale(began, time.Now())
 		return err

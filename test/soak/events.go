@@ -41,6 +41,7 @@ type recorder struct {
 	rooms   []room
 	spans   []span
 	calls   []call
+	words   []approval
 }
 
 // sighting is one event of the watch, or one version that a write of ours made.
@@ -50,6 +51,8 @@ type sighting struct {
 	assignment *v1alpha1.PhoneNumberAddOnAssignment
 	account    *v1alpha1.TwilioAccount
 	gone       bool
+	// ours: a step of this test made the version.
+	ours bool
 }
 
 func newRecorder() *recorder {
@@ -58,7 +61,7 @@ func newRecorder() *recorder {
 
 // wrote notes the version that a write of ours made, which began at a time.
 func (e *recorder) wrote(a *v1alpha1.PhoneNumberAddOnAssignment, began time.Time) {
-	e.see(sighting{assignment: a.DeepCopy(), since: began})
+	e.see(sighting{assignment: a.DeepCopy(), since: began, ours: true})
 }
 
 func (e *recorder) forced(uid types.UID) {
@@ -86,6 +89,13 @@ func (e *recorder) stale(from, until time.Time) {
 	e.spans = append(e.spans, span{from, until})
 }
 
+// approved notes that somebody approved what an account held.
+func (e *recorder) approved(account, hold string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.words = append(e.words, approval{SID: account, Hold: hold, At: time.Now()})
+}
+
 func (e *recorder) called(c call) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,8 +112,9 @@ func (e *recorder) see(s sighting) {
 	e.sighted = append(e.sighted, s)
 }
 
-// follow watches both kinds until ctx ends, or until it is called again.
-func (e *recorder) follow(ctx context.Context, env *testenv.Env) error {
+// follow watches both kinds until ctx ends, or until it is called again. What the new watch
+// begins with may have been so since blind, when the one before it broke.
+func (e *recorder) follow(ctx context.Context, env *testenv.Env, blind time.Time) error {
 	if e.stop != nil {
 		e.stop()
 	}
@@ -117,10 +128,16 @@ func (e *recorder) follow(ctx context.Context, env *testenv.Env) error {
 		if err != nil {
 			return fmt.Errorf("watching for the record: %w", err)
 		}
-		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(object any) { e.event(object, false) },
-			UpdateFunc: func(_, object any) { e.event(object, false) },
-			DeleteFunc: func(object any) { e.event(object, true) },
+		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
+			AddFunc: func(object any, isInInitialList bool) {
+				since := time.Time{}
+				if isInInitialList {
+					since = blind
+				}
+				e.event(object, since, false)
+			},
+			UpdateFunc: func(_, object any) { e.event(object, time.Time{}, false) },
+			DeleteFunc: func(object any) { e.event(object, time.Time{}, true) },
 		})
 		if err != nil {
 			return fmt.Errorf("watching for the record: %w", err)
@@ -149,12 +166,13 @@ func (e *recorder) missed(ctx context.Context, cache ctrlcache.Cache) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := map[types.UID]sighting{}
+	known, gone := map[types.UID]sighting{}, map[types.UID]bool{}
 	for _, s := range e.sighted {
 		known[s.uid()] = s
+		gone[s.uid()] = gone[s.uid()] || s.gone // a version that we wrote may be noted after the end
 	}
 	for uid, s := range known {
-		if !s.gone && !there[uid] {
+		if !gone[uid] && !there[uid] {
 			s.gone, s.at = true, time.Now()
 			e.sighted = append(e.sighted, s)
 		}
@@ -179,15 +197,15 @@ func (s sighting) revision() uint64 {
 	return n
 }
 
-func (e *recorder) event(object any, gone bool) {
+func (e *recorder) event(object any, since time.Time, gone bool) {
 	if last, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
 		object = last.Obj
 	}
 	switch o := object.(type) {
 	case *v1alpha1.PhoneNumberAddOnAssignment:
-		e.see(sighting{assignment: o, gone: gone})
+		e.see(sighting{assignment: o, since: since, gone: gone})
 	case *v1alpha1.TwilioAccount:
-		e.see(sighting{account: o, gone: gone})
+		e.see(sighting{account: o, since: since, gone: gone})
 	}
 }
 
@@ -195,10 +213,11 @@ func (e *recorder) event(object any, gone bool) {
 func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIRequest, crew *crew) *history {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls)}
+	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls), Approvals: slices.Clone(e.words)}
 	slices.SortStableFunc(h.Calls, func(a, b call) int { return a.At.Compare(b.At) })
-	h.Lives = e.lives()
+	h.Lives = e.lives(writesOf(requests))
 	h.Accounts = e.accounts()
+	h.Allowances = e.allowances()
 	h.Checks = checksOf(requests)
 	h.Managers = managersOf(crew, requests, e.spans)
 	return h
@@ -215,8 +234,47 @@ func (e *recorder) ordered() []sighting {
 	})
 }
 
-func (e *recorder) lives() []life {
+// writesOf is when the managers began each write to an object that took effect, by key.
+func writesOf(requests []testenv.APIRequest) map[string][]time.Time {
+	writes := map[string][]time.Time{}
+	for _, q := range requests {
+		resource, _, _ := strings.Cut(q.Resource, "/")
+		if resource == "phonenumberaddonassignments" && q.Writes() && (q.Status == 200 || q.Fault == testenv.APILost) {
+			key := q.Namespace + "/" + q.Name
+			writes[key] = append(writes[key], q.Start)
+		}
+	}
+	for _, starts := range writes {
+		slices.SortFunc(starts, time.Time.Compare)
+	}
+	return writes
+}
+
+// sightedWithin is how much later than a manager began to write a version it is seen at
+// most: on a machine that is busy, events are late.
+const sightedWithin = 2 * time.Second
+
+// written is the earliest time at which a version may have been there that was seen at a
+// time: when a manager began the write that made it, if one did. Each write makes one
+// version, so those that earlier versions are of do not count.
+func written(writes []time.Time, since, at time.Time) (from time.Time, left []time.Time) {
+	for len(writes) > 0 && writes[0].Before(at.Add(-sightedWithin)) {
+		writes = writes[1:]
+	}
+	if len(writes) > 0 && writes[0].Before(at) {
+		return earlier(since, writes[0]), writes[1:]
+	}
+	return since, writes
+}
+
+func (e *recorder) lives(writes map[string][]time.Time) []life {
 	index := map[types.UID]int{}
+	ours := map[string]bool{} // the versions that steps made, by resourceVersion
+	for _, s := range e.sighted {
+		if s.ours {
+			ours[s.assignment.ResourceVersion] = true
+		}
+	}
 	var lives []life
 	for _, s := range e.ordered() {
 		if s.assignment == nil {
@@ -242,6 +300,9 @@ func (e *recorder) lives() []life {
 		}
 		v := versionOf(a)
 		v.From, v.Seen = s.since, s.at
+		if !ours[a.ResourceVersion] {
+			v.From, writes[l.Key] = written(writes[l.Key], s.since, s.at)
+		}
 		l.Versions = append(l.Versions, v)
 	}
 	return lives
@@ -293,6 +354,27 @@ func (e *recorder) accounts() []accountVersion {
 			Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.since, Until: forever,
 			Forced: !e.force[s.account.UID].IsZero(),
 		})
+	}
+	return all
+}
+
+// allowances are what each TwilioAccount allowed, from one version to the next.
+func (e *recorder) allowances() []allowance {
+	var all []allowance
+	last := map[types.UID]int{} // where an account's latest version is
+	for _, s := range e.ordered() {
+		if s.account == nil {
+			continue
+		}
+		if at, ok := last[s.account.UID]; ok {
+			all[at].Until = s.at
+		}
+		if !s.gone {
+			last[s.account.UID] = len(all)
+			a := allowanceOf(s.account)
+			a.From = s.since
+			all = append(all, a)
+		}
 	}
 	return all
 }

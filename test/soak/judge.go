@@ -44,7 +44,7 @@ func (h *history) judge() []error {
 	for i := range h.Accounts {
 		wrong = append(wrong, h.judgeAccount(&h.Accounts[i])...)
 	}
-	return wrong
+	return append(wrong, h.judgeBudget()...)
 }
 
 // judgeWrite is nil if somebody had the right to what the operator did.

@@ -47,6 +47,9 @@ type history struct {
 	Checks   []check // by time
 	Calls    []call  // by time
 	Journal  []twiliosim.Mutation
+	// Allowances are what the accounts allowed; Approvals are of removals that were held.
+	Allowances []allowance
+	Approvals  []approval
 	// OtherSIDs: Twilio gives assignments SIDs of their own.
 	OtherSIDs bool
 }

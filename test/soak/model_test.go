@@ -561,23 +561,49 @@ func TestShorten(t *testing.T) {
 	}
 }
 
+// A version that is seen late was there when its write began, and each write makes one.
+func TestWritten(t *testing.T) {
+	at := func(seconds float64) time.Time {
+		return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(seconds * float64(time.Second)))
+	}
+	cases := map[string]struct {
+		writes    []time.Time
+		since, at float64
+		want      float64
+		left      int
+	}{
+		"no write":             {nil, 9.75, 10, 9.75, 0},
+		"seen late":            {[]time.Time{at(9)}, 9.75, 10, 9, 0},
+		"seen at once":         {[]time.Time{at(9.9)}, 9.75, 10, 9.75, 0},
+		"of another one":       {[]time.Time{at(7)}, 9.75, 10, 9.75, 0},
+		"later":                {[]time.Time{at(11)}, 9.75, 10, 9.75, 1},
+		"two, this is the one": {[]time.Time{at(9), at(9.5)}, 9.75, 10, 9, 1},
+	}
+	for name, c := range cases {
+		from, left := written(c.writes, at(c.since), at(c.at))
+		if !from.Equal(at(c.want)) || len(left) != c.left {
+			t.Errorf("%s: it may have been there from %s, and %d writes are left", name, from, len(left))
+		}
+	}
+}
+
 // The seeds of make test are chosen, so that nothing is left to chance in what they do.
 func TestFixedSeeds(t *testing.T) {
 	missing := map[string]bool{}
-	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes()) {
+	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes(), masses()) {
 		missing[a.kind] = true
 	}
-	var calm, differentSIDs, shortPages bool
+	var calm, differentSIDs, shortPages, tight bool
 	for _, seed := range fixedSeeds {
 		p := newPlan(seed, fixedSteps)
-		calm, differentSIDs, shortPages = calm || p.calm, differentSIDs || p.differentSIDs, shortPages || p.shortPages
+		calm, differentSIDs, shortPages, tight = calm || p.calm, differentSIDs || p.differentSIDs, shortPages || p.shortPages, tight || p.tight
 		for i := range p.steps {
 			delete(missing, p.steps[i].kind)
 		}
 	}
-	if len(missing) > 0 || !calm || !differentSIDs || !shortPages {
-		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t, one has short pages: %t",
-			slices.Collect(maps.Keys(missing)), calm, differentSIDs, shortPages)
+	if len(missing) > 0 || !calm || !differentSIDs || !shortPages || !tight {
+		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t, one has short pages: %t, one is tight: %t",
+			slices.Collect(maps.Keys(missing)), calm, differentSIDs, shortPages, tight)
 	}
 }
 

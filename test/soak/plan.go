@@ -43,16 +43,21 @@ type plan struct {
 	shortPages bool
 	// calm: no manager is killed, so that growth can be seen over the whole run.
 	calm bool
+	// tight: removal budgets are so small that they hold removals.
+	tight bool
 }
 
 // newPlan makes the plan of a seed. It begins with a few objects, so that there is
 // something to go wrong.
 func newPlan(seed uint64, steps int) plan {
 	random := rand.New(rand.NewPCG(seed, 0x50a4))
-	p := plan{seed: seed, total: steps, differentSIDs: seed%5 == 3, shortPages: seed%3 == 1, calm: seed%4 == 0}
+	p := plan{seed: seed, total: steps, differentSIDs: seed%5 == 3, shortPages: seed%3 == 1, calm: seed%4 == 0, tight: seed%4 == 2}
 	all := slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults())
 	if !p.calm {
 		all = append(all, crashes()...)
+	}
+	if p.tight {
+		all = append(all, masses()...)
 	}
 	for i := range steps {
 		a := choose(random, all)
@@ -102,6 +107,9 @@ func (p plan) traits() string {
 	}
 	if p.shortPages {
 		words += "; lists begin with pages of 2"
+	}
+	if p.tight {
+		words += fmt.Sprintf("; %d numbers of an account may lose add-ons in %s", tightLimit, window)
 	}
 	return words
 }

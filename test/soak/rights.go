@@ -53,6 +53,9 @@ func (h *history) whyNot(l *life, number, addOn string, began time.Time, has rig
 		}
 		break
 	}
+	if why == "" && h.suspended(l.Versions[len(l.Versions)-1].Account, around, began) {
+		why = "its account was suspended"
+	}
 	if why == "" && !h.mayHaveActed(l, number, around, began) {
 		why = "it did not own the number"
 	}

@@ -200,7 +200,7 @@ func (r *run) setCluster(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.events.follow(ctx, r.env); err != nil {
+	if err := r.events.follow(ctx, r.env, time.Time{}); err != nil {
 		return err
 	}
 	for _, s := range sites {
@@ -332,7 +332,7 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 	stepsTook := time.Since(r.began)
 	r.flush()
 	r.proxy.SetFaults(nil)
-	if err := errors.Join(r.calmTwilio(), r.crew.settle(ctx)); err != nil {
+	if err := errors.Join(r.calmTwilio(), r.relax(ctx), r.crew.settle(ctx)); err != nil {
 		return nil, err
 	}
 	out := &outcome{plan: r.plan, violations: r.wrong}

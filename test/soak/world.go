@@ -571,6 +571,11 @@ func makeAccountRestored(*rand.Rand) (string, func(context.Context, *run) error)
 }
 
 func (r *run) createAccount(ctx context.Context, s site) error {
+	return ignoreExists(r.env.Client.Create(ctx, r.accountOf(s)))
+}
+
+// accountOf is the TwilioAccount of a site, as it is at first.
+func (r *run) accountOf(s site) *v1alpha1.TwilioAccount {
 	account := &v1alpha1.TwilioAccount{
 		ObjectMeta: metav1.ObjectMeta{Name: s.name},
 		Spec: v1alpha1.TwilioAccountSpec{
@@ -585,7 +590,10 @@ func (r *run) createAccount(ctx context.Context, s site) error {
 			ResyncInterval:        metav1.Duration{Duration: resync},
 		},
 	}
-	return ignoreExists(r.env.Client.Create(ctx, account))
+	if r.plan.tight {
+		account.Spec.RemovalBudget = budget(tightLimit)
+	}
+	return account
 }
 
 func makeNamespace(random *rand.Rand) (string, func(context.Context, *run) error) {

@@ -127,6 +127,9 @@ func (r *Review) Text(colour bool) string {
 		fmt.Fprintf(&b, "not checked: %s\n", text)
 	}
 	b.WriteString(r.Summary.Sentence() + "\n")
+	for i := range r.Holds {
+		b.WriteString(r.Holds[i].Sentence() + ".\n")
+	}
 	if n := len(r.Problems); n > 0 {
 		fmt.Fprintf(&b, "%s in the manifests.\n", count(n, "problem"))
 	}
@@ -197,6 +200,9 @@ const maxListed = 16 << 10
 func (r *Review) markdownHead() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### Twilio add-ons\n\n**%s**\n\n", r.Summary.Sentence())
+	for i := range r.Holds {
+		fmt.Fprintf(&b, "- :raised_hand: %s\n", html.EscapeString(r.Holds[i].Sentence()))
+	}
 	for i, p := range r.Problems {
 		if b.Len() > maxListed {
 			fmt.Fprintf(&b, "- %d more problems\n", len(r.Problems)-i)
@@ -207,7 +213,7 @@ func (r *Review) markdownHead() string {
 	for _, text := range r.NotChecked {
 		fmt.Fprintf(&b, "- :grey_question: not checked: %s\n", html.EscapeString(text))
 	}
-	if len(r.Problems)+len(r.NotChecked) > 0 {
+	if len(r.Holds)+len(r.Problems)+len(r.NotChecked) > 0 {
 		b.WriteByte('\n')
 	}
 	return b.String()

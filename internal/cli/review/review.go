@@ -33,6 +33,9 @@ type Input struct {
 	// Recorded is what the cluster's objects have on record, by namespace/name; nil without
 	// a cluster.
 	Recorded map[string]Record
+	// Budgets are the removal budgets of the TwilioAccounts among the manifests, by account
+	// SID. An account that is not among them has the default.
+	Budgets map[string][]v1alpha1.RemovalBudget
 	// Problems are those found before: of manifests that are not valid.
 	Problems []manifests.Problem
 }
@@ -111,6 +114,8 @@ type Review struct {
 	Version int      `json:"version"`
 	Summary Summary  `json:"summary"`
 	Changes []Change `json:"changes"`
+	// Holds are the accounts whose removal budget would hold removals.
+	Holds []Hold `json:"holds,omitempty"`
 	// Problems are manifests that will not do what they say.
 	Problems []manifests.Problem `json:"problems"`
 	// NotChecked says what could not be looked at.
@@ -137,6 +142,7 @@ func Make(in Input) *Review {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	out.NotChecked = r.notChecked()
+	out.Holds = r.holds(time.Now())
 	out.summarize()
 	return out
 }
