@@ -28,7 +28,6 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/budget"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/schedule"
-	"github.com/twilio-addon-operator/twilio-addon-operator/internal/sid"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
@@ -421,14 +420,12 @@ func (r *accountReconciler) accountEvents() handler.TypedEventHandler[*v1alpha1.
 
 // enqueueSID queues the accounts of an account SID.
 func (r *accountReconciler) enqueueSID(ctx context.Context, account *v1alpha1.TwilioAccount) {
-	var accounts v1alpha1.TwilioAccountList
-	if err := r.List(ctx, &accounts); err != nil {
-		logf.FromContext(ctx).Error(err, "Could not list the accounts")
+	accounts, err := accountsOfSID(ctx, r.Client, account)
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Could not find the other accounts of an account SID")
 	}
-	for i := range accounts.Items {
-		if sid.Equal(accounts.Items[i].Spec.AccountSID, account.Spec.AccountSID) {
-			r.queue.add(normal, 0, client.ObjectKeyFromObject(&accounts.Items[i]))
-		}
+	for i := range accounts {
+		r.queue.add(normal, 0, client.ObjectKeyFromObject(&accounts[i]))
 	}
 }
 

@@ -305,16 +305,13 @@ func (b *brake) accept(r *removals, accounts []v1alpha1.TwilioAccount, next budg
 // accountsOf returns the TwilioAccounts of the account SID, by name, each at least as new
 // as this process's own last write to it.
 func (b *brake) accountsOf(ctx context.Context, r *removals, account *v1alpha1.TwilioAccount) ([]v1alpha1.TwilioAccount, error) {
-	var all v1alpha1.TwilioAccountList
-	if err := b.List(ctx, &all); err != nil {
-		return nil, fmt.Errorf("listing the accounts: %w", err)
+	all, err := accountsOfSID(ctx, b.Client, account)
+	if err != nil {
+		return nil, err
 	}
 	var accounts []v1alpha1.TwilioAccount
-	for i := range all.Items {
-		found := &all.Items[i]
-		if !sid.Equal(found.Spec.AccountSID, account.Spec.AccountSID) {
-			continue
-		}
+	for i := range all {
+		found := &all[i]
 		if written := r.written[found.Name]; written != nil && written.UID == found.UID {
 			order, err := resourceversion.CompareResourceVersion(found.ResourceVersion, written.ResourceVersion)
 			if err == nil && order < 0 {

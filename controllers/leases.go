@@ -89,9 +89,10 @@ func (l *leases) selecting(account *v1alpha1.TwilioAccount) []string {
 	l.mu.Lock()
 	names := make([]string, 0, len(l.seen))
 	for name, seen := range l.seen {
-		// A selector that cannot be read selects nothing.
-		selector, err := labels.Parse(seen.lease.Annotations[v1alpha1.AnnotationAccountSelector])
-		if err == nil && selector.Matches(labels.Set(account.Labels)) {
+		// A selector that is not published yet, or cannot be read, selects nothing.
+		published, known := seen.lease.Annotations[v1alpha1.AnnotationAccountSelector]
+		selector, err := labels.Parse(published)
+		if err == nil && (known || name == shard.Lease) && selector.Matches(labels.Set(account.Labels)) {
 			names = append(names, name)
 		}
 	}

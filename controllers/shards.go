@@ -126,10 +126,11 @@ func (s *shards) prepare(ctx context.Context) error {
 	if err := s.publish(ctx); err != nil {
 		return err
 	}
-	all, err := s.liveAccounts(ctx)
-	if err != nil {
-		return err
+	var list v1alpha1.TwilioAccountList
+	if err := s.live.List(ctx, &list); err != nil {
+		return fmt.Errorf("listing the accounts: %w", err)
 	}
+	all := list.Items
 	gone, err := s.goneOf(ctx, all)
 	if err != nil {
 		return err
@@ -171,15 +172,15 @@ func (s *shards) serve(ctx context.Context, account *v1alpha1.TwilioAccount) (se
 	if s.isAhead(account) {
 		return true, 0, nil
 	}
-	var all v1alpha1.TwilioAccountList
-	if err := s.List(ctx, &all); err != nil {
-		return false, 0, fmt.Errorf("listing the accounts: %w", err)
-	}
-	gone, err := s.goneOf(ctx, all.Items)
+	all, err := accountsOfSID(ctx, s.Client, account)
 	if err != nil {
 		return false, 0, err
 	}
-	standing := s.manager.StandingOf(account, all.Items, gone)
+	gone, err := s.goneOf(ctx, append(all, *account))
+	if err != nil {
+		return false, 0, err
+	}
+	standing := s.manager.StandingOf(account, all, gone)
 	switch {
 	case standing.Role == shard.Claims, standing.Role == shard.Serves && !s.serves(account):
 		return s.claim(ctx, account)
@@ -237,7 +238,7 @@ func (s *shards) claim(ctx context.Context, account *v1alpha1.TwilioAccount) (se
 	default:
 		return false, cacheDelay, nil // the cache shows why in a moment
 	}
-	if all, err = s.liveAccounts(ctx); err != nil {
+	if all, err = accountsOfSID(ctx, s.live, account); err != nil {
 		return false, 0, err
 	}
 	if gone, err = s.goneOf(ctx, all, before); err != nil {
@@ -411,9 +412,10 @@ func (s *shards) goneOf(ctx context.Context, accounts []v1alpha1.TwilioAccount, 
 	return s.leases.gone, s.leases.read(ctx)
 }
 
-// current is an account as the API server has it, among all; nil if it is gone.
+// current is an account as the API server has it, among those of its account SID; nil if it
+// is gone.
 func (s *shards) current(ctx context.Context, account *v1alpha1.TwilioAccount) ([]v1alpha1.TwilioAccount, *v1alpha1.TwilioAccount, error) {
-	all, err := s.liveAccounts(ctx)
+	all, err := accountsOfSID(ctx, s.live, account)
 	at := slices.IndexFunc(all, func(a v1alpha1.TwilioAccount) bool { return a.UID == account.UID })
 	if err != nil || at < 0 {
 		return nil, nil, err
@@ -421,10 +423,13 @@ func (s *shards) current(ctx context.Context, account *v1alpha1.TwilioAccount) (
 	return all, all[at].DeepCopy(), nil
 }
 
-func (s *shards) liveAccounts(ctx context.Context) ([]v1alpha1.TwilioAccount, error) {
+// accountsOfSID lists the TwilioAccounts of an account's SID.
+func accountsOfSID(ctx context.Context, from client.Reader, account *v1alpha1.TwilioAccount) ([]v1alpha1.TwilioAccount, error) {
 	var all v1alpha1.TwilioAccountList
-	if err := s.live.List(ctx, &all); err != nil {
+	if err := from.List(ctx, &all); err != nil {
 		return nil, fmt.Errorf("listing the accounts: %w", err)
 	}
-	return all.Items, nil
+	return slices.DeleteFunc(all.Items, func(a v1alpha1.TwilioAccount) bool {
+		return !sid.Equal(a.Spec.AccountSID, account.Spec.AccountSID)
+	}), nil
 }

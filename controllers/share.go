@@ -61,9 +61,7 @@ func (m *memberShare) remove(account string) {
 	m.accounts.Delete(account)
 	r := m.events.r
 	for _, key := range r.fleet.Select(func(_ types.NamespacedName, of string) bool { return of == account }) {
-		r.fleet.Delete(key)
-		r.brake.withdrawAll(key)
-		r.limiters.Cancel(key.String())
+		r.forgetObject(key)
 	}
 }
 

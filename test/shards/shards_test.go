@@ -244,12 +244,15 @@ func TestSharedSecret(t *testing.T) {
 // TestDoctor names the leader of each shard.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	doctor := exec.CommandContext(t.Context(), filepath.Join(testenv.Root(), "bin", "kubectl-twilio_addons"), "doctor", "--kubeconfig="+env.Kubeconfig)
-	out, _ := doctor.CombinedOutput() // other tests give it something to find
-	for _, selector := range []string{selectorA, selectorB, selectorC} {
-		want := fmt.Sprintf("leader of the accounts %s (%s): ", selector, leaseOf(t, selector))
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the output lacks %q:\n%s", want, out)
+	newWorld(t, "a").eventually("the doctor names every leader", func() error {
+		doctor := exec.CommandContext(t.Context(), filepath.Join(testenv.Root(), "bin", "kubectl-twilio_addons"), "doctor", "--kubeconfig="+env.Kubeconfig)
+		out, _ := doctor.CombinedOutput() // other tests give it something to find
+		for _, selector := range []string{selectorA, selectorB, selectorC} {
+			want := fmt.Sprintf("leader of the accounts %s (%s): ", selector, leaseOf(t, selector))
+			if !strings.Contains(string(out), want) {
+				return fmt.Errorf("the output lacks %q:\n%s", want, out)
+			}
 		}
-	}
+		return nil
+	})
 }
