@@ -6,6 +6,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ type accountReconciler struct {
 	fleet       *fleet.Fleet
 	metrics     *Metrics
 	brake       *brake
+	shards      *shards
 	queue       *queue
 	// wake makes the objects of an account due.
 	wake func(account string)
@@ -88,11 +90,10 @@ func (r *accountReconciler) reconcile(ctx context.Context, req ctrl.Request) (ct
 	defer attempt.End()
 	var account v1alpha1.TwilioAccount
 	if err := r.Get(ctx, req.NamespacedName, &account); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.forget(req.Name)
-			return ctrl.Result{}, r.releaseSecrets(ctx, false)
-		}
-		return ctrl.Result{}, err
+		return ctrl.Result{}, r.forgetGone(ctx, req.Name, err)
+	}
+	if serves, again, err := r.shards.serve(ctx, &account); !serves || err != nil {
+		return ctrl.Result{RequeueAfter: again}, err
 	}
 	decision, err := r.brake.evaluate(ctx, &account)
 	if asOutcome(err) != nil {
@@ -120,6 +121,15 @@ func (r *accountReconciler) reconcile(ctx context.Context, req ctrl.Request) (ct
 		result.RequeueAfter = decision.NextCheck
 	}
 	return result, err
+}
+
+// forgetGone forgets an account that err says is gone.
+func (r *accountReconciler) forgetGone(ctx context.Context, account string, err error) error {
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	r.forget(account)
+	return r.releaseSecrets(ctx, false)
 }
 
 // stand finds out how the account stands. An outcome of no reason waits for a permit.
@@ -226,7 +236,7 @@ func (r *accountReconciler) releaseSecrets(ctx context.Context, all bool) error 
 		}
 		inUse := false
 		for _, account := range accounts {
-			inUse = inUse || r.fleet.Count(account) > 0
+			inUse = inUse || r.isInUse(account)
 		}
 		if inUse && !all {
 			continue
@@ -236,6 +246,14 @@ func (r *accountReconciler) releaseSecrets(ctx context.Context, all bool) error 
 		}
 	}
 	return nil
+}
+
+// isInUse reports whether any object refers to an account, also to one of another manager.
+func (r *accountReconciler) isInUse(account string) bool {
+	if r.shards.members == nil {
+		return r.fleet.Count(account) > 0
+	}
+	return r.shards.members.refersTo(account)
 }
 
 // editSecret changes the finalizer of a Secret and nothing else.
@@ -299,7 +317,12 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
 	r.metrics.accountIs(account.Name, o.reason, accepted || isReady(o.reason))
 	r.metrics.removalsHeld(account.Name, decision.State.Held)
+	also, err := r.shards.alsoSelectedBy(ctx, account)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	r.setStatus(account, conn, o, decision)
+	selectedTwice(account, also)
 	if !apiequality.Semantic.DeepEqual(base.Status, account.Status) {
 		r.count(account, conn)
 		if err := r.Status().Patch(ctx, account, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -342,10 +365,8 @@ func (r *accountReconciler) setStatus(account *v1alpha1.TwilioAccount, conn *con
 	}
 	c := conditions{list: &status.Conditions, generation: account.Generation, now: metav1.Now()}
 	well := accepted || isReady(o.reason)
-	c.set(v1alpha1.ConditionReady, statusOf(well), o.reason, message)
-	c.keep(v1alpha1.ConditionReconciling, !well && !isStalled(o.reason), o.reason, message)
+	c.setOutcome(statusOf(well), o.reason, message)
 	c.keep(v1alpha1.ConditionRemovalsHeld, decision.State.Hold != "", string(decision.State.Cause), decision.Message)
-	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
 	status.ObservedGeneration = account.Generation
 	status.VerifiedSecret = ""
 	if o.verified {
@@ -370,18 +391,41 @@ func (r *accountReconciler) count(account *v1alpha1.TwilioAccount, conn *connect
 	}
 }
 
-// accountEvents queues an account whose spec or deletion changed.
+// accountEvents queues an account whose spec or deletion changed, and those of its account
+// SID when its manager may change.
 func (r *accountReconciler) accountEvents() handler.TypedEventHandler[*v1alpha1.TwilioAccount, reconcile.Request] {
 	add := func(account *v1alpha1.TwilioAccount) { r.queue.add(normal, 0, client.ObjectKeyFromObject(account)) }
 	return handler.TypedFuncs[*v1alpha1.TwilioAccount, reconcile.Request]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*v1alpha1.TwilioAccount], _ requests) { add(e.Object) },
-		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*v1alpha1.TwilioAccount], _ requests) {
-			approved := e.ObjectOld.Annotations[v1alpha1.AnnotationApproveRemovals] != e.ObjectNew.Annotations[v1alpha1.AnnotationApproveRemovals]
-			if e.ObjectOld.Generation != e.ObjectNew.Generation || approved {
-				add(e.ObjectNew)
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*v1alpha1.TwilioAccount], _ requests) {
+			before, after := e.ObjectOld, e.ObjectNew
+			if before.UID != after.UID {
+				r.shards.drop(before)
+			}
+			approved := before.Annotations[v1alpha1.AnnotationApproveRemovals] != after.Annotations[v1alpha1.AnnotationApproveRemovals]
+			switch {
+			case before.Status.Manager != after.Status.Manager, !maps.Equal(before.Labels, after.Labels):
+				r.enqueueSID(ctx, after)
+			case before.Generation != after.Generation || approved:
+				add(after)
 			}
 		},
-		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*v1alpha1.TwilioAccount], _ requests) { add(e.Object) },
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*v1alpha1.TwilioAccount], _ requests) {
+			r.shards.drop(e.Object)
+			add(e.Object)
+			r.enqueueSID(ctx, e.Object)
+		},
+	}
+}
+
+// enqueueSID queues the accounts of an account SID.
+func (r *accountReconciler) enqueueSID(ctx context.Context, account *v1alpha1.TwilioAccount) {
+	accounts, err := accountsOfSID(ctx, r.Client, account)
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Could not find the other accounts of an account SID")
+	}
+	for i := range accounts {
+		r.queue.add(normal, 0, client.ObjectKeyFromObject(&accounts[i]))
 	}
 }
 
@@ -428,6 +472,12 @@ func (r *accountReconciler) accountsNaming(ctx context.Context, secret string) (
 		}
 	}
 	return names, nil
+}
+
+// selectedTwice says whether other managers select an account as well.
+func selectedTwice(account *v1alpha1.TwilioAccount, managers []string) {
+	c := conditions{list: &account.Status.Conditions, generation: account.Generation, now: metav1.Now()}
+	c.keep(v1alpha1.ConditionSelectedTwice, len(managers) > 0, v1alpha1.ConditionSelectedTwice, alsoSelected(managers))
 }
 
 func readyReason(account *v1alpha1.TwilioAccount) string { return reasonIn(account.Status.Conditions) }

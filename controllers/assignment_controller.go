@@ -60,6 +60,7 @@ type assignmentReconciler struct {
 	metrics       *Metrics
 	limiters      *twilio.Limiters
 	brake         *brake
+	shards        *shards
 	causes        causes
 	queue         *queue
 	accounts      *queue // of the account controller
@@ -78,6 +79,11 @@ func (r *assignmentReconciler) Reconcile(ctx context.Context, req ctrl.Request) 
 	if err := r.Get(ctx, req.NamespacedName, &a); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	end, err := r.shards.begin(ctx, a.Spec.AccountRef.Name)
+	if end == nil || err != nil {
+		return ctrl.Result{}, err // whoever serves the account wakes the object
+	}
+	defer end()
 	if !r.fleet.Satisfied(&a) {
 		// Acting on what was there before the write would do its work twice.
 		return ctrl.Result{RequeueAfter: catchUp, Priority: new(normal)}, nil

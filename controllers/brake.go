@@ -56,6 +56,8 @@ type brake struct {
 	// unseen holds, by TwilioAccount, the objects with work left at the start that were not
 	// reconciled yet: which of them asked before is not known.
 	unseen map[string]sets.Set[types.NamespacedName]
+	// resumed is since when an account SID is served that was not at the start.
+	resumed map[string]time.Time
 	// crdChecked is when no CRD was being deleted.
 	crdChecked time.Time
 }
@@ -77,6 +79,7 @@ func newBrake(cl client.Client, live client.Reader, recorder events.EventRecorde
 	return &brake{
 		Client: cl, live: live, events: recorder, fleet: members, accounts: accounts, started: time.Now(),
 		budgets: map[string]*removals{}, unseen: map[string]sets.Set[types.NamespacedName]{},
+		resumed: map[string]time.Time{},
 	}
 }
 
@@ -86,13 +89,35 @@ func (b *brake) of(account v1alpha1.AccountSID) *removals {
 	key := sid.Normalize(account)
 	if b.budgets[key] == nil {
 		b.budgets[key] = &removals{
-			demands: map[types.NamespacedName]budget.Demand{}, withdrawn: b.started, written: map[string]*v1alpha1.TwilioAccount{},
+			demands: map[types.NamespacedName]budget.Demand{}, withdrawn: b.begun(key), written: map[string]*v1alpha1.TwilioAccount{},
 		}
 	}
 	return b.budgets[key]
 }
 
-// expect notes an object that has work left when the process starts.
+// begun is when this process began to serve an account SID: it may not know yet who asks.
+func (b *brake) begun(account string) time.Time {
+	if at, resumed := b.resumed[account]; resumed {
+		return at
+	}
+	return b.started
+}
+
+// resume notes that this process serves an account SID from now on, not since its start.
+func (b *brake) resume(account v1alpha1.AccountSID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.resumed[sid.Normalize(account)] = time.Now()
+}
+
+// forget drops what is known of a budget that this process no longer decides about.
+func (b *brake) forget(account v1alpha1.AccountSID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.budgets, sid.Normalize(account))
+}
+
+// expect notes an object that has work left when the process starts to serve its account.
 func (b *brake) expect(a *assignment) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -280,16 +305,13 @@ func (b *brake) accept(r *removals, accounts []v1alpha1.TwilioAccount, next budg
 // accountsOf returns the TwilioAccounts of the account SID, by name, each at least as new
 // as this process's own last write to it.
 func (b *brake) accountsOf(ctx context.Context, r *removals, account *v1alpha1.TwilioAccount) ([]v1alpha1.TwilioAccount, error) {
-	var all v1alpha1.TwilioAccountList
-	if err := b.List(ctx, &all); err != nil {
-		return nil, fmt.Errorf("listing the accounts: %w", err)
+	all, err := accountsOfSID(ctx, b.Client, account)
+	if err != nil {
+		return nil, err
 	}
 	var accounts []v1alpha1.TwilioAccount
-	for i := range all.Items {
-		found := &all.Items[i]
-		if !sid.Equal(found.Spec.AccountSID, account.Spec.AccountSID) {
-			continue
-		}
+	for i := range all {
+		found := &all[i]
 		if written := r.written[found.Name]; written != nil && written.UID == found.UID {
 			order, err := resourceversion.CompareResourceVersion(found.ResourceVersion, written.ResourceVersion)
 			if err == nil && order < 0 {

@@ -84,6 +84,29 @@ func accountInvalid(account string, err error) *outcome {
 	return newOutcome(v1alpha1.ReasonAccountInvalid, "TwilioAccount %s cannot be used: %s.", account, err)
 }
 
+// notSelected is the outcome of an account that no running manager serves.
+func notSelected() *outcome {
+	return newOutcome(v1alpha1.ReasonNotSelected,
+		"No running manager selects this account: nothing is done for its objects. Give it a label that the --account-selector of a manager selects, or start such a manager.")
+}
+
+// servedElsewhere is the outcome of an account that cannot have the manager that selects it.
+// manager is the one that serves the account SID, "" if there is none yet.
+func servedElsewhere(account *v1alpha1.TwilioAccount, manager string) *outcome {
+	serves := "The oldest TwilioAccount of account SID %s belongs to the manager %s"
+	if manager == "" {
+		serves, manager = "The oldest TwilioAccount of account SID %s belongs to another manager%s", ""
+	}
+	return newOutcome(v1alpha1.ReasonServedElsewhere, serves+
+		", which does not select this one: nothing is done for its objects. Give all TwilioAccounts of this SID labels that one manager selects.",
+		account.Spec.AccountSID, manager)
+}
+
+// alsoSelected says which other managers select an account.
+func alsoSelected(managers []string) string {
+	return "Other managers select this account too, and do not serve it: " + strings.Join(managers, ", ") + ". Correct its labels or their --account-selector."
+}
+
 func secretMissing(account *v1alpha1.TwilioAccount, namespace string) *outcome {
 	return newOutcome(v1alpha1.ReasonCredentialsInvalid,
 		"Secret %s of TwilioAccount %s does not exist in the operator's namespace %s. Create it with the keys %s and %s, or %s.",

@@ -4,11 +4,18 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -17,6 +24,7 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/schedule"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/shard"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
@@ -31,6 +39,8 @@ const accountWorkers = 8
 type Options struct {
 	// Namespace is the operator's own, where the credential Secrets are.
 	Namespace string
+	// Selector selects the accounts that this manager may serve. Default: all.
+	Selector labels.Selector
 	// Workers is how many assignments are reconciled at once. They wait for Twilio, not for
 	// the processor, and one without a permit holds no worker.
 	Workers int
@@ -69,16 +79,62 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		accounts:    &queue{},
 	}
 	assignments.brake = newBrake(mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(eventSource), members, assignments.accounts)
+	s, err := newShards(mgr, o, assignments)
+	if err != nil {
+		return err
+	}
+	assignments.shards = s
 	if err := assignments.setup(mgr, o.Workers); err != nil {
 		return fmt.Errorf("setting up the assignment controller: %w", err)
 	}
 	accounts := newAccountReconciler(mgr, conns, members, o.Metrics, assignments.accounts)
-	accounts.brake = assignments.brake
+	accounts.brake, accounts.shards = assignments.brake, s
+	s.stopped = func(account *v1alpha1.TwilioAccount, lastOfSID bool) {
+		accounts.forget(account.Name)
+		if lastOfSID {
+			assignments.brake.forget(account.Spec.AccountSID)
+		}
+	}
 	accounts.wake = func(account string) { assignments.wakeAccount(account, false) }
 	if err := accounts.setup(mgr); err != nil {
 		return fmt.Errorf("setting up the account controller: %w", err)
 	}
 	return nil
+}
+
+// newShards returns what serves the accounts that a selector selects.
+func newShards(mgr ctrl.Manager, o Options, r *assignmentReconciler) (*shards, error) {
+	if o.Selector == nil {
+		o.Selector = labels.Everything()
+	}
+	s := &shards{
+		Client: mgr.GetClient(), live: mgr.GetAPIReader(), manager: shard.New(o.Selector),
+		leases: &leases{live: mgr.GetAPIReader(), namespace: o.Namespace},
+		wake:   func(account string) { r.wakeAccount(account, true) },
+		served: map[string]claimed{}, inFlight: map[string]int{}, stopping: sets.New[string](), unclaimed: map[types.UID]time.Time{},
+	}
+	if o.Selector.Empty() {
+		return s, nil
+	}
+	// It does not block: the cache has not started.
+	informer, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha1.PhoneNumberAddOnAssignment{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watching the assignments: %w", err)
+	}
+	shared, ok := informer.(toolscache.SharedIndexInformer)
+	if !ok {
+		return nil, fmt.Errorf("the cache has informers of the type %T, which have no store", informer)
+	}
+	s.members = &memberShare{events: assignmentEvents{r}, store: shared.GetStore(), accounts: sets.New[string]()}
+	return s, nil
+}
+
+// assignmentHandler fills the fleet: with every object, or with this manager's share.
+func (r *assignmentReconciler) assignmentHandler() handler.TypedEventHandler[*v1alpha1.PhoneNumberAddOnAssignment, reconcile.Request] {
+	if r.shards.members != nil {
+		return r.shards.members
+	}
+	return assignmentEvents{r}
 }
 
 func (r *assignmentReconciler) setup(mgr ctrl.Manager, workers int) error {
@@ -93,7 +149,7 @@ func (r *assignmentReconciler) setup(mgr ctrl.Manager, workers int) error {
 		}).
 		WatchesRawSource(r.queue).
 		WatchesRawSource(resyncSource{r.fleet, r.queue}).
-		WatchesRawSource(newFillingSource(r.fleet, source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, assignmentEvents{r}))).
+		WatchesRawSource(newFillingSource(r.fleet, source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, r.assignmentHandler()))).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
 		WatchesRawSource(source.Kind(mgr.GetCache(), namespace, r.namespaceEvents())).
 		Complete(r)

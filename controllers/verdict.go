@@ -116,7 +116,7 @@ func isStalled(reason string) bool {
 	case v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountInvalid, v1alpha1.ReasonNamespaceNotAllowed,
 		v1alpha1.ReasonCredentialsInvalid, v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonPhoneNumberNotFound,
 		v1alpha1.ReasonAddOnRejected, v1alpha1.ReasonPhoneNumberConflict, v1alpha1.ReasonDeletionBlocked,
-		v1alpha1.ReasonRemovalsHeld:
+		v1alpha1.ReasonRemovalsHeld, v1alpha1.ReasonNotSelected, v1alpha1.ReasonServedElsewhere:
 		return true
 	}
 	return false
@@ -198,9 +198,7 @@ func setConditions(a *assignment, next *v1alpha1.PhoneNumberAddOnAssignmentStatu
 	if o.reason == v1alpha1.ReasonSuspended && next.AccountSID == "" {
 		ready = metav1.ConditionUnknown // the number was never read
 	}
-	c.set(v1alpha1.ConditionReady, ready, o.reason, message)
-	c.keep(v1alpha1.ConditionReconciling, !isReady(o.reason) && !isStalled(o.reason), o.reason, message)
-	c.keep(v1alpha1.ConditionStalled, isStalled(o.reason), o.reason, message)
+	c.setOutcome(ready, o.reason, message)
 	switch {
 	case res.observed != nil:
 		c.setInSync(tallyOf(next.AddOns))
@@ -233,6 +231,13 @@ func (c conditions) set(kind string, status metav1.ConditionStatus, reason, mess
 		Type: kind, Status: status, Reason: reason, Message: ledger.Truncate(message, 4096),
 		ObservedGeneration: c.generation, LastTransitionTime: c.now,
 	})
+}
+
+// setOutcome sets Ready, and Reconciling or Stalled where the reason says so.
+func (c conditions) setOutcome(ready metav1.ConditionStatus, reason, message string) {
+	c.set(v1alpha1.ConditionReady, ready, reason, message)
+	c.keep(v1alpha1.ConditionReconciling, ready != metav1.ConditionTrue && !isReady(reason) && !isStalled(reason), reason, message)
+	c.keep(v1alpha1.ConditionStalled, isStalled(reason), reason, message)
 }
 
 // keep has an abnormal-true condition in the list only while it is true.

@@ -48,7 +48,8 @@ func (h assignmentEvents) Create(_ context.Context, e event.TypedCreateEvent[*as
 func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*assignment], _ requests) {
 	before, after := e.ObjectOld, e.ObjectNew
 	awaited := h.r.fleet.Upsert(after)
-	edited := before.Generation != after.Generation || before.UID != after.UID || requestedAt(before) != requestedAt(after)
+	edited := before.Generation != after.Generation || before.UID != after.UID || requestedAt(before) != requestedAt(after) ||
+		after.Status.ObservedGeneration < before.Status.ObservedGeneration // the last write of a former manager
 	if awaited || edited || (lacksFinalizer(after) && !lacksFinalizer(before)) {
 		h.r.queue.add(normal, 0, client.ObjectKeyFromObject(after))
 	}
@@ -62,12 +63,18 @@ func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*as
 // Delete wakes the others that name the number: one of them owns it now.
 func (h assignmentEvents) Delete(_ context.Context, e event.TypedDeleteEvent[*assignment], _ requests) {
 	key, rivals := client.ObjectKeyFromObject(e.Object), h.r.fleet.Rivals(e.Object)
-	h.r.fleet.Delete(key)
-	h.r.brake.withdrawAll(key)
-	h.r.causes.done(key)
-	h.r.limiters.Cancel(key.String())
+	h.r.forgetObject(key)
 	h.r.fleet.ScheduleNow(rivals...)
 	h.r.enqueueAccount(e.Object.Spec.AccountRef.Name)
+}
+
+// forgetObject drops all that this process knows of an object that is gone, or that another
+// manager serves from now on.
+func (r *assignmentReconciler) forgetObject(key types.NamespacedName) {
+	r.fleet.Delete(key)
+	r.brake.withdrawAll(key)
+	r.causes.done(key)
+	r.limiters.Cancel(key.String())
 }
 
 // Generic is called by nobody.

@@ -284,7 +284,8 @@ type RemovalsStatus struct {
 
 // TwilioAccountStatus is the state of the account as last observed.
 type TwilioAccountStatus struct {
-	// conditions are Ready, and, only while True, Reconciling, Stalled and RemovalsHeld.
+	// conditions are Ready, and, only while True, Reconciling, Stalled, RemovalsHeld and
+	// SelectedTwice.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -316,6 +317,13 @@ type TwilioAccountStatus struct {
 	// +kubebuilder:validation:MaxLength=128
 	VerifiedSecret string `json:"verifiedSecret,omitempty"`
 
+	// manager is the manager that serves the account: the name of its Lease in the
+	// operator's namespace. Each manager writes its own name before it does anything for the
+	// account, and removes it after it has stopped.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Manager string `json:"manager,omitempty"`
+
 	// removals is the state of the removal budget. It is absent until an object of the
 	// account removes something.
 	// +optional
@@ -337,6 +345,7 @@ type TwilioAccountStatus struct {
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="API",type=string,JSONPath=`.spec.apiBaseURL`,priority=1
 // +kubebuilder:printcolumn:name="LIMIT",type=integer,JSONPath=`.status.concurrencyLimit`,priority=1
+// +kubebuilder:printcolumn:name="MANAGER",type=string,JSONPath=`.status.manager`,priority=1
 // +kubebuilder:printcolumn:name="MESSAGE",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 type TwilioAccount struct {
 	metav1.TypeMeta `json:",inline"`

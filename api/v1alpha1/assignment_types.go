@@ -281,6 +281,7 @@ type PhoneNumberAddOnAssignmentStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=pnaa,categories=twilio
 // +kubebuilder:selectablefield:JSONPath=`.spec.phoneNumberSID`
+// +kubebuilder:selectablefield:JSONPath=`.spec.accountRef.name`
 // +kubebuilder:printcolumn:name="NUMBER",type=string,JSONPath=`.status.phoneNumber`,description="the phone number"
 // +kubebuilder:printcolumn:name="ADD-ONS",type=string,JSONPath=`.status.synced`,description="assigned/desired add-ons"
 // +kubebuilder:printcolumn:name="PENDING",type=string,JSONPath=`.status.pending`,description="add-ons that would be assigned and removed"

@@ -20,6 +20,9 @@ const (
 	// ConditionRemovalsHeld is present on a TwilioAccount while removals of its objects
 	// are held. Its reason is the cause: OverBudget or CRDDeletion.
 	ConditionRemovalsHeld = "RemovalsHeld"
+	// ConditionSelectedTwice is present on a TwilioAccount while more than one running
+	// manager selects it. One of them serves it.
+	ConditionSelectedTwice = "SelectedTwice"
 )
 
 // Reasons of the Ready condition of a PhoneNumberAddOnAssignment. The
@@ -76,6 +79,11 @@ const (
 const (
 	// ReasonCredentialsAccepted: Twilio accepted the credential for this account.
 	ReasonCredentialsAccepted = "CredentialsAccepted"
+	// ReasonNotSelected: no running manager selects the account.
+	ReasonNotSelected = "NotSelected"
+	// ReasonServedElsewhere: another manager serves the account SID, and does not select
+	// this account.
+	ReasonServedElsewhere = "ServedElsewhere"
 )
 
 // Reasons of the RemovalsHeld condition of a TwilioAccount, and of the events that say
@@ -105,6 +113,9 @@ const (
 	// AnnotationReconcileRequestedAt triggers a reconcile when its value changes.
 	// status.lastHandledReconcileAt repeats the value afterwards.
 	AnnotationReconcileRequestedAt = "addons.twilio-operator.dev/reconcile-requested-at"
+	// AnnotationAccountSelector on a Lease is the selector of the manager that holds it. A
+	// Lease without it is that of a manager that selects every account.
+	AnnotationAccountSelector = "addons.twilio-operator.dev/account-selector"
 	// AnnotationApproveRemovals on a TwilioAccount approves the hold that it names: the
 	// value of status.removals.hold. It releases the removals that wait then, and has no
 	// effect afterwards.

@@ -55,10 +55,19 @@ var everything = values{
 	"extraVolumeMounts": []any{map[string]any{"name": "scratch", "mountPath": "/scratch"}},
 }
 
+// withShard has one manager that does not serve every account.
+var withShard = values{"shards": []any{map[string]any{"name": "a", "selector": "shard=a"}}}
+
+// deploymentOf is the only Deployment among objects.
 func deploymentOf(t *testing.T, objects map[string]*unstructured.Unstructured) appsv1.Deployment {
 	t.Helper()
 	var deployment appsv1.Deployment
-	object := objects["Deployment "+releaseName+"-controller-manager"]
+	var object *unstructured.Unstructured
+	for _, o := range objects {
+		if o.GetKind() == "Deployment" {
+			object = o
+		}
+	}
 	if object == nil {
 		t.Fatalf("there is no Deployment among %v", slices.Sorted(maps.Keys(objects)))
 	}
@@ -100,6 +109,7 @@ func TestEveryFlagHasAValue(t *testing.T) {
 	set := deploymentOf(t, rendered(t, everything)).Spec.Template.Spec.Containers[0].Args
 	// Needs TLS, which everything switches off.
 	set = append(set, deploymentOf(t, rendered(t, withCertificate)).Spec.Template.Spec.Containers[0].Args...)
+	set = append(set, deploymentOf(t, rendered(t, withShard)).Spec.Template.Spec.Containers[0].Args...)
 	for _, arg := range set {
 		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		delete(missing, name)
@@ -227,6 +237,46 @@ func TestImage(t *testing.T) {
 }
 
 // What may be left out is left out.
+// TestShards renders a Deployment for each shard, whose pods no other one selects, and what
+// its manager may do.
+func TestShards(t *testing.T) {
+	shards := []any{map[string]any{"name": "a", "selector": "shard=a"}, map[string]any{"name": "rest", "selector": "shard!=a"}}
+	objects := rendered(t, values{"shards": shards})
+	got := map[string]string{}
+	for _, object := range objects {
+		if object.GetKind() != "Deployment" {
+			continue
+		}
+		var deployment appsv1.Deployment
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &deployment); err != nil {
+			t.Fatal(err)
+		}
+		args := deployment.Spec.Template.Spec.Containers[0].Args
+		at := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--account-selector=") })
+		if at < 0 || !slices.Contains(args, "--leader-elect") {
+			t.Fatalf("%s has the arguments %q", deployment.Name, args)
+		}
+		selected := deployment.Spec.Selector.MatchLabels["addons.twilio-operator.dev/shard"]
+		if selected != deployment.Spec.Template.Labels["addons.twilio-operator.dev/shard"] {
+			t.Errorf("%s does not select its own pods", deployment.Name)
+		}
+		got[selected] = args[at]
+	}
+	want := map[string]string{"a": "--account-selector=shard=a", "rest": "--account-selector=shard!=a"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the selectors by shard (-want +got)\n%s", diff)
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Values(objects)), func(o *unstructured.Unstructured) bool {
+		return o.GetKind() == "Role" && strings.HasSuffix(o.GetName(), "-shards-role")
+	}) {
+		t.Error("no role lets the managers renew their Leases")
+	}
+	with := values{"image.repository": "example.com/operator", "shards": shards, "leaderElection.enabled": false}
+	if _, err := template(loadChart(t), "test", with.nested()); err == nil || !strings.Contains(err.Error(), "leaderElection.enabled") {
+		t.Errorf("shards without leader election: %v", err)
+	}
+}
+
 func TestSwitchedOff(t *testing.T) {
 	all := rendered(t, nil)
 	tests := map[string]struct {

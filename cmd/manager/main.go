@@ -17,6 +17,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	uberzap "go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -33,13 +34,11 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/controllers"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/shard"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
 const name = "twilio-addon-operator"
-
-// leaseName is the name of the lease of the leader.
-const leaseName = name + ".twilio-operator.dev"
 
 // version is set at build time.
 var version = "dev"
@@ -68,6 +67,8 @@ type options struct {
 	allowInsecureTwilio bool
 	zap                 zap.Options
 	leaseDuration       time.Duration
+	accountSelector     string
+	selector            labels.Selector // of accountSelector
 	version             bool
 }
 
@@ -92,6 +93,8 @@ func (o *options) bind(flags *flag.FlagSet) {
 		"Admit an apiBaseURL with plain http to hosts that are not loopback. The credential then travels unprotected.")
 	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second,
 		"How long a standby waits after the leader dies. A container that starts again in its pod does not wait.")
+	flags.StringVar(&o.accountSelector, "account-selector", "",
+		"A label selector: which TwilioAccounts this manager serves, for example shard=a. It needs --leader-elect. Default: all.")
 	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
 	o.zap.BindFlags(flags)
 }
@@ -112,6 +115,13 @@ func (o *options) validate() error {
 	}
 	if o.leaseDuration < 3*time.Second || o.leaseDuration > 10*time.Minute {
 		return fmt.Errorf("--leader-elect-lease-duration must be from 3s to 10m, not %s", o.leaseDuration)
+	}
+	var err error
+	if o.selector, err = labels.Parse(o.accountSelector); err != nil {
+		return fmt.Errorf("--account-selector %q is no label selector: %w", o.accountSelector, err)
+	}
+	if !o.selector.Empty() && !o.leaderElect {
+		return errors.New("--account-selector needs --leader-elect: the other managers know this one by its Lease")
 	}
 	return nil
 }
@@ -148,7 +158,8 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := addChecks(mgr); err != nil {
 		return err
 	}
-	ctrl.Log.Info("Starting", "version", version, "operatorNamespace", o.operatorNamespace, "workers", o.workers)
+	ctrl.Log.Info("Starting", "version", version, "operatorNamespace", o.operatorNamespace, "workers", o.workers,
+		"lease", shard.New(o.selector).Name, "accountSelector", o.selector.String())
 	return mgr.Start(ctx)
 }
 
@@ -200,8 +211,8 @@ func newManager(o *options) (ctrl.Manager, error) {
 		PprofBindAddress:                    o.pprofAddress,
 		LeaderElection:                      o.leaderElect,
 		LeaderElectionResourceLockInterface: lock,
-		LeaderElectionID:                    leaseName, // of the metric
-		LeaderElectionReleaseOnCancel:       true,      // main ends right after Start returns
+		LeaderElectionID:                    shard.New(o.selector).Name, // of the metric
+		LeaderElectionReleaseOnCancel:       true,                       // main ends right after Start returns
 		LeaseDuration:                       &o.leaseDuration,
 		RenewDeadline:                       &renew,
 		RetryPeriod:                         &retry,
@@ -221,7 +232,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 // newLock returns the lock of the election. It sends no events: the lease says who leads.
 func newLock(o *options, kubeconfig *rest.Config, renewDeadline time.Duration) (resourcelock.Interface, error) {
 	lock := resourcelock.ResourceLockConfig{Identity: identity()}
-	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, o.operatorNamespace, leaseName, lock, kubeconfig, renewDeadline)
+	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, o.operatorNamespace, shard.New(o.selector).Name, lock, kubeconfig, renewDeadline)
 }
 
 // identity is the pod's where $POD_NAME and $POD_UID name one: a container that the kubelet
@@ -257,6 +268,7 @@ func addControllers(mgr ctrl.Manager, o *options) error {
 	twilioMetrics := twilio.NewMetrics(metrics.Registry)
 	return controllers.Setup(mgr, controllers.Options{
 		Namespace:        o.operatorNamespace,
+		Selector:         o.selector,
 		Workers:          o.workers,
 		AllowInsecureURL: o.allowInsecureTwilio,
 		UserAgent:        name + "/" + version,

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,11 +33,11 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/config/crd"
 	"github.com/twilio-addon-operator/twilio-addon-operator/config/rbac"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/shard"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
 
 const (
-	leaseName  = "twilio-addon-operator.twilio-operator.dev"
 	maxSkew    = time.Minute
 	stuckAfter = 10 * time.Minute
 )
@@ -104,7 +105,7 @@ func (a *app) doctor(ctx context.Context) error {
 	if err := d.clock(ctx); err != nil {
 		return err
 	}
-	for _, check := range []func(context.Context){d.definitions, d.leader, d.rights, d.accounts, d.deletions} {
+	for _, check := range []func(context.Context){d.definitions, d.leaders, d.rights, d.accounts, d.deletions} {
 		check(ctx)
 	}
 	if err := ctx.Err(); err != nil {
@@ -205,25 +206,52 @@ func sameSchema(want, have *apiextensionsv1.CustomResourceDefinition) bool {
 	return at >= 0 && equality.Semantic.DeepEqual(want.Spec.Versions[0].Schema, have.Spec.Versions[at].Schema)
 }
 
-// leader looks at the lease of the managers.
-func (d *doctor) leader(ctx context.Context) {
-	lease := &coordinationv1.Lease{}
-	switch err := d.cl.Get(ctx, client.ObjectKey{Namespace: d.app.twilio.operatorNamespace, Name: leaseName}, lease); {
-	case apierrors.IsNotFound(err):
-		d.find("leader: no manager has ever led in the namespace %s", d.app.twilio.operatorNamespace)
-		return
-	case err != nil:
+// leaders looks at the leases of the managers. One that was released counts only while an
+// account names its manager, or while there is no other.
+func (d *doctor) leaders(ctx context.Context) {
+	leases := &coordinationv1.LeaseList{}
+	if err := d.cl.List(ctx, leases, client.InNamespace(d.app.twilio.operatorNamespace)); err != nil {
 		d.skip("leader: %v", err)
 		return
+	}
+	managers := slices.DeleteFunc(leases.Items, func(l coordinationv1.Lease) bool { return !strings.HasPrefix(l.Name, shard.Lease) })
+	if len(managers) == 0 {
+		d.find("leader: no manager has ever led in the namespace %s", d.app.twilio.operatorNamespace)
+		return
+	}
+	named := d.namedManagers(ctx)
+	for i := range managers {
+		if lease := &managers[i]; len(managers) == 1 || named.Has(lease.Name) || deref(lease.Spec.HolderIdentity) != "" {
+			d.leader(lease)
+		}
+	}
+}
+
+// namedManagers are the managers that accounts name; none if nobody may look.
+func (d *doctor) namedManagers(ctx context.Context) sets.Set[string] {
+	var accounts v1alpha1.TwilioAccountList
+	_ = d.cl.List(ctx, &accounts) // the check of the accounts tells
+	named := sets.New[string]()
+	for i := range accounts.Items {
+		named.Insert(accounts.Items[i].Status.Manager)
+	}
+	return named
+}
+
+// leader looks at the lease of a manager.
+func (d *doctor) leader(lease *coordinationv1.Lease) {
+	what := "leader"
+	if selector := lease.Annotations[v1alpha1.AnnotationAccountSelector]; selector != "" {
+		what = fmt.Sprintf("leader of the accounts %s (%s)", selector, lease.Name)
 	}
 	holder, duration := deref(lease.Spec.HolderIdentity), deref(lease.Spec.LeaseDurationSeconds)
 	switch {
 	case holder == "":
-		d.find("leader: the last manager stopped, and no other has taken over")
+		d.find("%s: the last manager stopped, and no other has taken over", what)
 	case lease.Spec.RenewTime == nil || d.now.Sub(lease.Spec.RenewTime.Time) > time.Duration(duration)*time.Second+maxSkew:
-		d.find("leader: %s has not renewed its lease since %s: no manager is working", holder, renewed(lease))
+		d.find("%s: %s has not renewed its lease since %s: no manager is working", what, holder, renewed(lease))
 	default:
-		d.ok("leader: %s", holder)
+		d.ok("%s: %s", what, holder)
 	}
 }
 

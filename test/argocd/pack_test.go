@@ -60,6 +60,7 @@ var healthByReason = map[string]map[string]string{
 	},
 	"TwilioAccount": {
 		"CredentialsAccepted": "Healthy", "CredentialsInvalid": "Degraded", "PermissionDenied": "Degraded",
+		"NotSelected": "Degraded", "ServedElsewhere": "Degraded",
 		"AccountInvalid": "Degraded", "RateLimited": "Progressing", "TwilioUnavailable": "Progressing", "Suspended": "Healthy",
 	},
 }

@@ -52,6 +52,7 @@ func rooms() map[string]room {
 		"internal/plan":      {inside: []string{"api/v1alpha1", "internal/sid", "internal/twilio"}, denied: noCalls("time", "context", "sync")},
 		"internal/ledger":    {inside: []string{"api/v1alpha1", "internal/plan", "internal/sid", "internal/twilio"}, denied: noCalls("context", "sync")},
 		"internal/ownership": {inside: []string{"api/v1alpha1", "internal/plan", "internal/sid"}, denied: noCalls("context", "sync")},
+		"internal/shard":     {inside: []string{"api/v1alpha1", "internal/sid"}, denied: noCalls("time", "context", "sync")},
 		"internal/schedule":  {denied: []string{"net", "os", "log", "sigs.k8s.io/controller-runtime", "context"}},
 		"internal/fleet": {
 			inside: []string{"api/v1alpha1", "internal/ledger", "internal/schedule", "internal/sid"}, denied: noCalls("context"),

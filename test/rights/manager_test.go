@@ -146,8 +146,8 @@ func requests(t *testing.T, since int) ([]request, int) {
 	return found, whole
 }
 
-// everything has a manager do all that it ever does: win an election, verify an account,
-// claim a number, assign, repair, tell of it once and again, be scraped, clean up, and lose its
+// everything has a manager do all that it ever does: win an election, take over an account and
+// verify it, claim a number, assign, repair, tell of it once and again, be scraped, clean up, and lose its
 // place to another. Without streams it reads as from an API server that cannot stream
 // lists. It ends early with ctx.
 func everything(ctx context.Context, streams bool) error {
@@ -157,6 +157,9 @@ func everything(ctx context.Context, streams bool) error {
 	}
 	w, err := newWorld(ctx, func(account *v1alpha1.TwilioAccount) { account.Spec.ResyncInterval.Duration = time.Second })
 	if err != nil {
+		return err
+	}
+	if err := w.served(ctx); err != nil {
 		return err
 	}
 	metrics, err := testenv.FreeAddress(ctx)
@@ -182,6 +185,17 @@ func everything(ctx context.Context, streams bool) error {
 		return err
 	}
 	return w.cleanUp(ctx)
+}
+
+// served has the account name a manager that is gone, which the next one looks for.
+func (w *world) served(ctx context.Context) error {
+	account := w.twilioAccount()
+	if err := env.Client.Get(ctx, client.ObjectKeyFromObject(account), account); err != nil {
+		return err
+	}
+	base := account.DeepCopy()
+	account.Status.Manager = "gone"
+	return env.Client.Status().Patch(ctx, account, client.MergeFrom(base))
 }
 
 // assignAndScrape edits an object, and then has the same drift repaired twice.

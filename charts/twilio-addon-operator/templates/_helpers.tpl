@@ -21,6 +21,14 @@ app.kubernetes.io/name: {{ include "operator.fullname" . }}
 control-plane: controller-manager
 {{- end -}}
 
+{{/* The labels by which a Deployment selects its pods: those of a shard have one more. */}}
+{{- define "operator.podSelector" -}}
+{{- include "operator.selector" . }}
+{{- with .Shard.name }}
+addons.twilio-operator.dev/shard: {{ . }}
+{{- end }}
+{{- end -}}
+
 {{/* What every object carries. */}}
 {{- define "operator.labels" -}}
 app.kubernetes.io/name: {{ include "operator.fullname" . }}
