@@ -128,7 +128,7 @@ soak: | $(DEV) ## Compare the operator with a model under faults and crashes: SE
 	@SOAK_JOBS=$(JOBS) SOAK_SEEDS=$(SEEDS) SOAK_STEPS=$(STEPS) SOAK_FIRST_SEED=$(FIRST_SEED) $(DEV) test ./test/soak -run TestLong -count=1 -timeout 0 -v
 
 .PHONY: mutants
-mutants: ## Plant faults in a copy of the operator and check that the soak finds each (takes hours; ARGS=--only=…).
+mutants: ## Plant faults in a copy of the operator and check that the tests or the soak find each (takes hours; ARGS=--only=…).
 	@$(GO) run ./hack/mutants $(ARGS)
 
 .PHONY: check-openapi
