@@ -339,7 +339,7 @@ func (h *history) judgeAccount(a *accountVersion) []error {
 		return nil
 	}
 	var wrong []error
-	since := h.asOf(a.Until)
+	since := h.asOf(a.Released)
 	for i := range h.Lives {
 		// An object that came or went in the meantime may not have been known.
 		if v := h.Lives[i].at(since); v != nil && v.Account == a.Name && h.Lives[i].at(a.Until) != nil {
