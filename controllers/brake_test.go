@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
@@ -86,6 +87,15 @@ func TestMassChangeIsHeldAndTakenBack(t *testing.T) {
 		get(t, account)
 		return account.Status.Removals.Hold == "", fmt.Sprintf("%+v", account.Status.Removals)
 	})
+}
+
+// An account SID has one budget, in whichever letter case TwilioAccounts spell it.
+func TestOneBudgetForAllSpellings(t *testing.T) {
+	t.Parallel()
+	b := newBrake(nil, nil, nil, fleet.New(), nil)
+	if b.of("AC00000000000000000000000000000abc") != b.of("AC00000000000000000000000000000ABC") {
+		t.Error("two spellings of one account SID have budgets of their own")
+	}
 }
 
 // An approval releases what waits. Objects that are being deleted wait as well.

@@ -4,6 +4,7 @@
 package testenv
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -57,6 +58,9 @@ type APIRequest struct {
 	// Status is the HTTP status of the answer; 0 if there was none.
 	Status int
 	Fault  APIFault
+	// Version is the resourceVersion of the object in the answer to a write, also if the
+	// answer was lost; "" if there was none.
+	Version string
 }
 
 // Writes says whether the request may change anything.
@@ -204,9 +208,12 @@ func (p *Proxy) Requests() []APIRequest {
 func (p *Proxy) serve(by string, w http.ResponseWriter, r *http.Request) {
 	req := describe(by, r)
 	answer := &counted{ResponseWriter: w}
+	if req.Writes() {
+		answer.body = &bytes.Buffer{}
+	}
 	req.Fault = (*p.decide.Load())(req)
 	defer func() {
-		req.End, req.Status = time.Now(), answer.status
+		req.End, req.Status, req.Version = time.Now(), answer.status, answer.version()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.log = append(p.log, req)
@@ -229,7 +236,8 @@ func (p *Proxy) serve(by string, w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case APILost:
 		// The request is carried out even if the manager is gone by now.
-		p.forward.ServeHTTP(&discarded{header: http.Header{}}, r.WithContext(context.WithoutCancel(r.Context())))
+		lost := &counted{ResponseWriter: &discarded{header: http.Header{}}, body: answer.body}
+		p.forward.ServeHTTP(lost, r.WithContext(context.WithoutCancel(r.Context())))
 		panic(http.ErrAbortHandler)
 	case APISlow:
 		time.Sleep(500 * time.Millisecond)
@@ -303,10 +311,12 @@ func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason) {
 	})
 }
 
-// counted records the status of an answer, and holds back the body while hold blocks.
+// counted records the status of an answer, keeps the body if there is somewhere to keep it,
+// and holds it back while hold blocks.
 type counted struct {
 	http.ResponseWriter
 	status int
+	body   *bytes.Buffer
 	hold   func()
 }
 
@@ -319,7 +329,19 @@ func (c *counted) Write(body []byte) (int, error) {
 	if c.hold != nil {
 		c.hold()
 	}
+	if c.body != nil {
+		c.body.Write(body)
+	}
 	return c.ResponseWriter.Write(body)
+}
+
+// version is the resourceVersion of the object that was answered; "" if it was none.
+func (c *counted) version() string {
+	var object metav1.PartialObjectMetadata
+	if c.body == nil || json.Unmarshal(c.body.Bytes(), &object) != nil {
+		return ""
+	}
+	return object.ResourceVersion
 }
 
 // Unwrap makes the answer flushable.

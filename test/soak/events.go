@@ -51,8 +51,6 @@ type sighting struct {
 	assignment *v1alpha1.PhoneNumberAddOnAssignment
 	account    *v1alpha1.TwilioAccount
 	gone       bool
-	// ours: a step of this test made the version.
-	ours bool
 }
 
 func newRecorder() *recorder {
@@ -61,7 +59,7 @@ func newRecorder() *recorder {
 
 // wrote notes the version that a write of ours made, which began at a time.
 func (e *recorder) wrote(a *v1alpha1.PhoneNumberAddOnAssignment, began time.Time) {
-	e.see(sighting{assignment: a.DeepCopy(), since: began, ours: true})
+	e.see(sighting{assignment: a.DeepCopy(), since: began})
 }
 
 func (e *recorder) forced(uid types.UID) {
@@ -216,7 +214,7 @@ func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIR
 	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls), Approvals: slices.Clone(e.words)}
 	slices.SortStableFunc(h.Calls, func(a, b call) int { return a.At.Compare(b.At) })
 	h.Lives = e.lives(writesOf(requests))
-	h.Accounts = e.accounts()
+	h.Accounts = e.accounts(requests)
 	h.Allowances = e.allowances()
 	h.Checks = checksOf(requests)
 	h.Managers = managersOf(crew, requests, e.spans)
@@ -234,47 +232,41 @@ func (e *recorder) ordered() []sighting {
 	})
 }
 
-// writesOf is when the managers began each write to an object that took effect, by key.
-func writesOf(requests []testenv.APIRequest) map[string][]time.Time {
-	writes := map[string][]time.Time{}
+// writesOf is when the managers began the write that made each version, by resourceVersion.
+// A write that changes nothing answers with a version that was there; the first one counts.
+func writesOf(requests []testenv.APIRequest) map[string]time.Time {
+	writes := map[string]time.Time{}
 	for _, q := range requests {
-		resource, _, _ := strings.Cut(q.Resource, "/")
-		if resource == "phonenumberaddonassignments" && q.Writes() && (q.Status == 200 || q.Fault == testenv.APILost) {
-			key := q.Namespace + "/" + q.Name
-			writes[key] = append(writes[key], q.Start)
+		if began, known := writes[q.Version]; ours(q) && q.Version != "" && (!known || q.Start.Before(began)) {
+			writes[q.Version] = q.Start
 		}
-	}
-	for _, starts := range writes {
-		slices.SortFunc(starts, time.Time.Compare)
 	}
 	return writes
 }
 
-// sightedWithin is how much later than a manager began to write a version it is seen at
-// most: on a machine that is busy, events are late.
-const sightedWithin = 2 * time.Second
-
-// written is the earliest time at which a version may have been there that was seen at a
-// time: when a manager began the write that made it, if one did. Each write makes one
-// version, so those that earlier versions are of do not count.
-func written(writes []time.Time, since, at time.Time) (from time.Time, left []time.Time) {
-	for len(writes) > 0 && writes[0].Before(at.Add(-sightedWithin)) {
-		writes = writes[1:]
+// written is the earliest time at which a version may have been there: when a manager began
+// the write that made it, if one did, however late its event was.
+func (s sighting) written(writes map[string]time.Time) time.Time {
+	if began, ok := writes[strconv.FormatUint(s.revision(), 10)]; ok {
+		return earlier(s.since, began)
 	}
-	if len(writes) > 0 && writes[0].Before(at) {
-		return earlier(since, writes[0]), writes[1:]
-	}
-	return since, writes
+	return s.since
 }
 
-func (e *recorder) lives(writes map[string][]time.Time) []life {
-	index := map[types.UID]int{}
-	ours := map[string]bool{} // the versions that steps made, by resourceVersion
-	for _, s := range e.sighted {
-		if s.ours {
-			ours[s.assignment.ResourceVersion] = true
+// releasedBy is when the write began that let an account go: the last that a manager made
+// to it. Its event may be seen much later.
+func releasedBy(requests []testenv.APIRequest, name string, from, seen time.Time) time.Time {
+	released := seen
+	for _, q := range requests {
+		if q.Resource == "twilioaccounts" && q.Name == name && q.Writes() && (q.Status == 200 || q.Fault == testenv.APILost) && !q.Start.Before(from) && q.Start.Before(seen) {
+			released = q.Start
 		}
 	}
+	return released
+}
+
+func (e *recorder) lives(writes map[string]time.Time) []life {
+	index := map[types.UID]int{}
 	var lives []life
 	for _, s := range e.ordered() {
 		if s.assignment == nil {
@@ -299,10 +291,7 @@ func (e *recorder) lives(writes map[string][]time.Time) []life {
 			continue
 		}
 		v := versionOf(a)
-		v.From, v.Seen = s.since, s.at
-		if !ours[a.ResourceVersion] {
-			v.From, writes[l.Key] = written(writes[l.Key], s.since, s.at)
-		}
+		v.From, v.Seen = s.written(writes), s.at
 		l.Versions = append(l.Versions, v)
 	}
 	return lives
@@ -334,7 +323,7 @@ func versionOf(a *v1alpha1.PhoneNumberAddOnAssignment) version {
 	return v
 }
 
-func (e *recorder) accounts() []accountVersion {
+func (e *recorder) accounts(requests []testenv.APIRequest) []accountVersion {
 	var all []accountVersion
 	last := map[string]int{} // where an account's latest version is, by UID
 	for _, s := range e.ordered() {
@@ -347,11 +336,12 @@ func (e *recorder) accounts() []accountVersion {
 				continue // nothing changes in its spec
 			}
 			all[at].Until = s.at
+			all[at].Released = releasedBy(requests, s.account.Name, all[at].From, s.at)
 			continue
 		}
 		last[uid] = len(all)
 		all = append(all, accountVersion{
-			Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.since, Until: forever,
+			Name: s.account.Name, SID: string(s.account.Spec.AccountSID), From: s.since, Until: forever, Released: forever,
 			Forced: !e.force[s.account.UID].IsZero(),
 		})
 	}

@@ -161,7 +161,7 @@ func (h *history) judgeLast(l *life) []error {
 	}
 	var wrong []error
 	for addOn, by := range h.assignedAt(number, l.Gone) {
-		if by.Actor == twiliosim.ActorAPI && !h.toldAsKept(number, addOn, by.Time, l.Gone) {
+		if by.Actor == twiliosim.ActorAPI && !h.toldAsKept(number, addOn, h.writeBegan(&by), l.Gone) {
 			wrong = append(wrong, wrongAt(l.Gone, "%s was the last object for %s, and %s stays, which the operator had assigned at %s",
 				l.Key, short(number), short(addOn), by.Time.Format(clock)))
 		}
@@ -339,7 +339,7 @@ func (h *history) judgeAccount(a *accountVersion) []error {
 		return nil
 	}
 	var wrong []error
-	since := h.asOf(a.Until)
+	since := h.asOf(a.Released)
 	for i := range h.Lives {
 		// An object that came or went in the meantime may not have been known.
 		if v := h.Lives[i].at(since); v != nil && v.Account == a.Name && h.Lives[i].at(a.Until) != nil {

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -28,6 +30,8 @@ const (
 	// holdWithin is how long a wave waits for its hold: longer than the operator waits for
 	// the demand to settle.
 	holdWithin = 40 * time.Second
+	// fillWithin is how long a wave waits until the numbers that it is about carry add-ons.
+	fillWithin = 15 * time.Second
 	// tightLimit is how many numbers of an account may lose add-ons in a window at first.
 	tightLimit = 2
 	// off is the budget that limits nothing.
@@ -68,6 +72,7 @@ var aftermaths = []aftermath{
 			return err
 		}
 		for key := range before {
+			r.count(moreEvents)
 			if err := edit(slotOf(key), emptyList)(ctx, r); err != nil {
 				return err
 			}
@@ -87,8 +92,8 @@ var aftermaths = []aftermath{
 	}},
 }
 
-// makeWave empties the lists of all objects of an account, or deletes them, and does
-// something once the removals are held.
+// makeWave has every number of an account carry an add-on of its object, empties the lists
+// of all objects or deletes them, and does something once the removals are held.
 func makeWave(random *rand.Rand) (string, func(context.Context, *run) error) {
 	s, deletes := sites[0], random.IntN(3) == 0
 	after := aftermaths[random.IntN(len(aftermaths))]
@@ -96,8 +101,11 @@ func makeWave(random *rand.Rand) (string, func(context.Context, *run) error) {
 	if deletes {
 		what = "delete all objects"
 	}
-	words := fmt.Sprintf("%s of %s; when removals are held, or after %s: %s", what, s.name, holdWithin, after.words)
+	words := fmt.Sprintf("have each number carry an add-on, and %s of %s; when removals are held, or after %s: %s", what, s.name, holdWithin, after.words)
 	return words, func(ctx context.Context, r *run) error {
+		if err := r.fill(ctx, s); err != nil {
+			return err
+		}
 		before, err := r.wave(ctx, s, deletes)
 		if err != nil {
 			return err
@@ -108,6 +116,58 @@ func makeWave(random *rand.Rand) (string, func(context.Context, *run) error) {
 		}
 		return after.do(ctx, r, s, before)
 	}
+}
+
+// fill has each number of an account carry an add-on that is its object's own, as far as the
+// faults allow: a wave over fewer numbers than the budget allows shows nothing. Nothing is
+// removed for it.
+func (r *run) fill(ctx context.Context, s site) error {
+	var homes []string
+	for _, slot := range slots {
+		if slot.site.name != s.name || slices.Contains(homes, slot.home) {
+			continue
+		}
+		homes = append(homes, slot.home)
+		if err := r.fillOne(ctx, slot); err != nil {
+			return err
+		}
+		r.count(moreEvents)
+	}
+	_ = testenv.Wait(ctx, fillWithin, "the numbers carry add-ons", func() error {
+		for _, number := range homes {
+			if len(r.sim.Assigned(number)) == 0 {
+				return fmt.Errorf("%s carries none", short(number))
+			}
+		}
+		return nil
+	})
+	return nil
+}
+
+func (r *run) fillOne(ctx context.Context, s slot) error {
+	there := r.sim.Assigned(s.home)
+	at := max(0, slices.IndexFunc(s.site.addOns, func(addOn string) bool { return !slices.Contains(there, addOn) }))
+	addOn := v1alpha1.AddOnSID(s.site.addOns[at])
+	var a v1alpha1.PhoneNumberAddOnAssignment
+	if err := r.env.Client.Get(ctx, s.key, &a); apierrors.IsNotFound(err) {
+		return r.create(ctx, &v1alpha1.PhoneNumberAddOnAssignment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.key.Namespace, Name: s.key.Name},
+			Spec: v1alpha1.PhoneNumberAddOnAssignmentSpec{
+				PhoneNumberSID: v1alpha1.PhoneNumberSID(s.home), AddOnSIDs: []v1alpha1.AddOnSID{addOn},
+				AccountRef: v1alpha1.AccountReference{Name: s.site.name}, ManagementPolicy: v1alpha1.ManagementAdditive,
+			},
+		})
+	} else if err != nil {
+		return err
+	}
+	return edit(s, func(a *v1alpha1.PhoneNumberAddOnAssignment) {
+		if !slices.Contains(a.Spec.AddOnSIDs, addOn) {
+			a.Spec.AddOnSIDs = append(a.Spec.AddOnSIDs, addOn)
+		}
+		if a.Spec.Suspend = false; a.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
+			a.Spec.ManagementPolicy = v1alpha1.ManagementAdditive
+		}
+	})(ctx, r)
 }
 
 // wave returns the lists as they were.
@@ -126,6 +186,7 @@ func (r *run) wave(ctx context.Context, s site, deletes bool) (map[types.Namespa
 		if deletes {
 			do = func(ctx context.Context, r *run) error { return r.delete(ctx, slot.key) }
 		}
+		r.count(moreEvents)
 		if err := do(ctx, r); err != nil {
 			return nil, err
 		}
@@ -166,6 +227,7 @@ func (r *run) hold(ctx context.Context, s site) (string, error) {
 
 func takeBack(ctx context.Context, r *run, _ site, before map[types.NamespacedName][]v1alpha1.AddOnSID) error {
 	for key, list := range before {
+		r.count(moreEvents)
 		if err := edit(slotOf(key), func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.AddOnSIDs = list })(ctx, r); err != nil {
 			return err
 		}

@@ -103,6 +103,8 @@ func (v *version) active() bool {
 type accountVersion struct {
 	Name, SID   string
 	From, Until time.Time
+	// Released is when a manager began to let it go. Until may be later, on a busy machine.
+	Released time.Time
 	// Forced: its finalizer was removed by hand.
 	Forced bool
 }

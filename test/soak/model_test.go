@@ -6,12 +6,14 @@ package soak
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
@@ -98,7 +100,7 @@ func toBeRemoved(sid string) func(*version) {
 func scenario(lives []life, changes ...func(*history)) *history {
 	h := &history{
 		Lives:    lives,
-		Accounts: []accountVersion{{Name: "main", From: at(-10), Until: forever}},
+		Accounts: []accountVersion{{Name: "main", From: at(-10), Until: forever, Released: forever}},
 		Rooms:    []room{{Name: "ns", Allowed: true, From: at(-10)}},
 		Managers: []manager{{Name: "m", Alive: span{at(-5), forever}}},
 		Calls:    []call{{Method: "GET", Number: pn, Of: "AssignedAddOns", At: at(19)}},
@@ -441,7 +443,9 @@ func TestJudgeRecords(t *testing.T) {
 }
 
 func TestJudgeAccount(t *testing.T) {
-	gone := func(h *history) { h.Accounts[0].Until = at(22) }
+	goneSeen := func(h *history) { h.Accounts[0].Until = at(22) }
+	gone := func(h *history) { goneSeen(h); h.Accounts[0].Released = at(22) }
+	goneBefore := func(h *history) { goneSeen(h); h.Accounts[0].Released = at(20) }
 	cases := map[string]struct {
 		h     *history
 		wrong bool
@@ -452,6 +456,8 @@ func TestJudgeAccount(t *testing.T) {
 		"by force":            {scenario([]life{owned("ns/a")}, gone, func(h *history) { h.Accounts[0].Forced = true }), false},
 		"after its last user": {scenario([]life{owned("ns/a", func(l *life) { l.Gone, l.Versions[0].Until = at(21.5), at(21.5) })}, gone), false},
 		"while one came":      {scenario([]life{owned("ns/a", func(l *life) { l.Versions[0].From = at(21.5) })}, gone), false},
+		"while one came, and its end was seen late": {scenario([]life{owned("ns/a", func(l *life) { l.Versions[0].From = at(19.5) })}, goneBefore), false},
+		"in use, and its end was seen late":         {scenario([]life{owned("ns/a", func(l *life) { l.Versions[0].From = at(18) })}, goneBefore), true},
 		"one that was not seen": {scenario([]life{owned("ns/a", func(l *life) { l.Versions[0].From = at(15) })}, gone, func(h *history) {
 			h.Managers[0].Behind = []span{{at(10), at(21.5)}}
 		}), false},
@@ -561,29 +567,56 @@ func TestShorten(t *testing.T) {
 	}
 }
 
-// A version that is seen late was there when its write began, and each write makes one.
+// A version that is seen late was there when the write of it began, however late that is.
 func TestWritten(t *testing.T) {
-	at := func(seconds float64) time.Time {
-		return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(seconds * float64(time.Second)))
+	at := func(seconds int) time.Time { return time.Date(2026, 1, 1, 0, 0, seconds, 0, time.UTC) }
+	write := func(version string, start int) testenv.APIRequest {
+		return testenv.APIRequest{Method: http.MethodPatch, Resource: "phonenumberaddonassignments/status", Version: version, Start: at(start)}
 	}
+	elsewhere := write("7", 1)
+	elsewhere.Resource = "secrets"
 	cases := map[string]struct {
-		writes    []time.Time
-		since, at float64
-		want      float64
-		left      int
+		requests []testenv.APIRequest
+		want     int
 	}{
-		"no write":             {nil, 9.75, 10, 9.75, 0},
-		"seen late":            {[]time.Time{at(9)}, 9.75, 10, 9, 0},
-		"seen at once":         {[]time.Time{at(9.9)}, 9.75, 10, 9.75, 0},
-		"of another one":       {[]time.Time{at(7)}, 9.75, 10, 9.75, 0},
-		"later":                {[]time.Time{at(11)}, 9.75, 10, 9.75, 1},
-		"two, this is the one": {[]time.Time{at(9), at(9.5)}, 9.75, 10, 9, 1},
+		"no write":           {nil, 20},
+		"seen late":          {[]testenv.APIRequest{write("7", 3)}, 3},
+		"seen at once":       {[]testenv.APIRequest{write("7", 21)}, 20},
+		"of another version": {[]testenv.APIRequest{write("6", 3)}, 20},
+		"changed nothing":    {[]testenv.APIRequest{write("7", 12), write("7", 5), write("7", 14)}, 5},
+		"of something else":  {[]testenv.APIRequest{elsewhere}, 20},
 	}
 	for name, c := range cases {
-		from, left := written(c.writes, at(c.since), at(c.at))
-		if !from.Equal(at(c.want)) || len(left) != c.left {
-			t.Errorf("%s: it may have been there from %s, and %d writes are left", name, from, len(left))
+		a := &v1alpha1.PhoneNumberAddOnAssignment{}
+		a.ResourceVersion = "7"
+		s := sighting{assignment: a, since: at(20), at: at(21)}
+		if from := s.written(writesOf(c.requests)); !from.Equal(at(c.want)) {
+			t.Errorf("%s: it may have been there from %s", name, from)
 		}
+	}
+}
+
+// An account is let go by the last write to it that took effect.
+func TestReleasedBy(t *testing.T) {
+	write := func(start float64, change func(*testenv.APIRequest)) testenv.APIRequest {
+		q := testenv.APIRequest{Method: http.MethodPatch, Resource: "twilioaccounts", Name: "main", Status: http.StatusOK, Start: at(start)}
+		change(&q)
+		return q
+	}
+	as := func(*testenv.APIRequest) {}
+	requests := []testenv.APIRequest{
+		write(5, as), write(11, as), write(14, as),
+		write(15, func(q *testenv.APIRequest) { q.Name = "other" }),
+		write(16, func(q *testenv.APIRequest) { q.Resource = "twilioaccounts/status" }),
+		write(17, func(q *testenv.APIRequest) { q.Status = http.StatusConflict }),
+		write(18, func(q *testenv.APIRequest) { q.Method = http.MethodGet }),
+		write(25, as),
+	}
+	if got := releasedBy(requests, "main", at(10), at(20)); !got.Equal(at(14)) {
+		t.Errorf("let go at %s, want %s", got, at(14))
+	}
+	if got := releasedBy(requests, "main", at(19), at(20)); !got.Equal(at(20)) {
+		t.Errorf("let go at %s without a write, want %s", got, at(20))
 	}
 }
 
