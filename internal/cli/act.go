@@ -191,7 +191,7 @@ func (a *app) reconcileCommand() *cobra.Command {
 each number again, also one that it has given up for the time being.
 
 With --wait, the command ends when the operator has done so for each object, and
-says how each of them stands. Its exit code is 1 if that takes longer than --timeout.`,
+says how each stands. The exit code is 1 if that takes longer than --timeout.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t.names = args
 			if waits && t.dryRun {

@@ -312,7 +312,7 @@ func sendList(t *testing.T, o *unstructured.Unstructured, manager string, list [
 func TestColumns(t *testing.T) {
 	for file, want := range map[string]string{
 		"phonenumberaddonassignments": "NUMBER ADD-ONS PENDING READY REASON AGE | ACCOUNT PN SID POLICY MESSAGE",
-		"twilioaccounts":              "ACCOUNT SID ASSIGNMENTS HELD READY REASON AGE | API LIMIT MESSAGE",
+		"twilioaccounts":              "ACCOUNT SID ASSIGNMENTS HELD READY REASON AGE | API LIMIT MANAGER MESSAGE",
 	} {
 		crd := &unstructured.Unstructured{}
 		crd.SetAPIVersion("apiextensions.k8s.io/v1")
