@@ -98,6 +98,29 @@ func TestOneBudgetForAllSpellings(t *testing.T) {
 	}
 }
 
+// After a start, removals are judged once the cache is complete and every object with work
+// left has been reconciled: until then nobody knows who asked before.
+func TestRemovalsAreJudgedOnceAllHaveAsked(t *testing.T) {
+	t.Parallel()
+	members := fleet.New()
+	b := newBrake(nil, nil, nil, members, nil)
+	accounts := []v1alpha1.TwilioAccount{{ObjectMeta: metav1.ObjectMeta{Name: "default"}}}
+	a := &assignment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}}
+	a.Spec.AccountRef.Name = "default"
+	want := func(reason string, complete bool) {
+		t.Helper()
+		if b.complete(accounts) != complete {
+			t.Errorf("%s: complete is %t", reason, !complete)
+		}
+	}
+	b.expect(a)
+	want("the cache is filling", false)
+	members.MarkSynced()
+	want("an object with work left was not reconciled yet", false)
+	b.saw(client.ObjectKeyFromObject(a))
+	want("all have asked", true)
+}
+
 // An approval releases what waits. Objects that are being deleted wait as well.
 func TestApprovalReleasesWhatWaits(t *testing.T) {
 	t.Parallel()
