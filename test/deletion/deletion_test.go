@@ -312,11 +312,9 @@ func (w *world) namespaceIsHeld() {
 	})
 }
 
-// A namespace with many objects goes, each number cleaned by as many calls as it takes.
-func testManyObjects(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.patch(w.twilioAccount(), `{"spec":{"removalBudget":{"maxNumbers":"100%"}}}`)
+// fortyNumbers are ready, each with two add-ons that the operator assigned.
+func (w *world) fortyNumbers() []*number {
+	w.Helper()
 	numbers := make([]*number, 0, 40)
 	for i := range 40 {
 		n := w.add(fmt.Sprintf("line-%d", i), []int{0, 1}, nil)
@@ -324,6 +322,15 @@ func testManyObjects(t *testing.T) {
 		numbers = append(numbers, n)
 	}
 	w.ready(numbers...)
+	return numbers
+}
+
+// A namespace with many objects goes, each number cleaned by as many calls as it takes.
+func testManyObjects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.patch(w.twilioAccount(), `{"spec":{"removalBudget":{"maxNumbers":"100%"}}}`)
+	numbers := w.fortyNumbers()
 	w.deleteNumbers(true, numbers)
 	w.numbersGone(true, numbers...)
 	w.cleaned(false, numbers...)
@@ -334,13 +341,7 @@ func testManyObjects(t *testing.T) {
 func testMoreThanTheBudget(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	numbers := make([]*number, 0, 40)
-	for i := range 40 {
-		n := w.add(fmt.Sprintf("line-%d", i), []int{0, 1}, nil)
-		n.managed = []int{0, 1}
-		numbers = append(numbers, n)
-	}
-	w.ready(numbers...)
+	numbers := w.fortyNumbers()
 	w.deleteNumbers(true, numbers)
 	w.wait("thirty objects say that they are held", func() error {
 		var left v1alpha1.PhoneNumberAddOnAssignmentList
