@@ -86,12 +86,22 @@ func (h *history) judgeRelease(l *life) []error {
 	}
 	var wrong []error
 	for addOn, by := range h.assignedAt(last.Number, l.Gone) {
-		behindOurBack := by.Actor == twiliosim.ActorConsole && by.Time.After(own)
+		behindOurBack := by.Actor == twiliosim.ActorConsole && (by.Time.After(own) || h.removedFor(l, addOn, by.Time))
 		if h.guarded(l, addOn, &by, around) && h.recognizes(last, addOn) && !behindOurBack && !h.answered(l, addOn, &by) {
 			wrong = append(wrong, wrongAt(l.Gone, "%s was let go, and left %s on %s", l.Key, short(addOn), short(last.Number)))
 		}
 	}
 	return wrong
+}
+
+// removedFor says whether the operator had removed an add-on, since the deletion of an object
+// began, before somebody else assigned it anew.
+func (h *history) removedFor(l *life, addOn string, before time.Time) bool {
+	deleting := slices.IndexFunc(l.Versions, func(v version) bool { return v.Deleting })
+	return deleting >= 0 && slices.ContainsFunc(h.Journal, func(m twiliosim.Mutation) bool {
+		return removes(&m) && m.AddOn == addOn && sameSID(m.Number, l.Versions[0].Number) &&
+			m.Time.After(l.Versions[deleting].From) && m.Time.Before(before)
+	})
 }
 
 // byForce says whether somebody took the finalizer away and it was not put back.

@@ -371,13 +371,13 @@ func (h *history) judgeBudget() []error {
 	told := map[string]bool{}
 	for i := range h.Journal {
 		m := &h.Journal[i]
-		if !byBudget(m) || told[m.Number] {
+		if !removes(m) || told[m.Number] {
 			continue
 		}
 		from := h.countedSince(m.Account, m.Time)
 		numbers := map[string]bool{}
 		for j := range h.Journal[:i+1] {
-			if other := &h.Journal[j]; byBudget(other) && other.Account == m.Account && other.Time.After(from) {
+			if other := &h.Journal[j]; removes(other) && other.Account == m.Account && other.Time.After(from) {
 				numbers[other.Number] = true
 			}
 		}
@@ -391,8 +391,8 @@ func (h *history) judgeBudget() []error {
 	return wrong
 }
 
-// byBudget: the operator removed an add-on.
-func byBudget(m *twiliosim.Mutation) bool {
+// removes says whether the operator removed an add-on.
+func removes(m *twiliosim.Mutation) bool {
 	return m.Actor == twiliosim.ActorAPI && m.Change == twiliosim.ChangeUnassign
 }
 

@@ -128,6 +128,13 @@ func console(seconds float64, addOn string) func(*history) {
 	}
 }
 
+// removed is an earlier removal by the operator.
+func removed(seconds float64, addOn string) func(*history) {
+	return func(h *history) {
+		h.Journal = append(h.Journal, twiliosim.Mutation{Time: at(seconds), Actor: twiliosim.ActorAPI, Change: twiliosim.ChangeUnassign, Number: pn, AddOn: addOn})
+	}
+}
+
 // posted is an earlier POST.
 func posted(seconds float64, addOn string) func(*history) {
 	return func(h *history) {
@@ -279,10 +286,14 @@ func TestJudgeRelease(t *testing.T) {
 		h    *history
 		left bool
 	}{
-		"left":                 {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa)), true},
-		"not its own":          {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xb)), false},
-		"added meanwhile":      {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(21, xa)), false},
-		"removed":              {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa), wrote(twiliosim.ChangeUnassign, xa)), false},
+		"left":            {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa)), true},
+		"not its own":     {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xb)), false},
+		"added meanwhile": {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(21, xa)), false},
+		"removed":         {scenario([]life{owned("ns/a", since(15, deleting), let)}, console(1, xa), wrote(twiliosim.ChangeUnassign, xa)), false},
+		"removed, and assigned anew": {scenario([]life{owned("ns/a", since(15, deleting), let)},
+			console(1, xa), removed(17, xa), console(17.5, xa)), false},
+		"assigned anew before": {scenario([]life{owned("ns/a", since(15, deleting), let)},
+			console(1, xa), removed(14, xa), console(17.5, xa)), true},
 		"Retain":               {scenario([]life{owned("ns/a", always(retain), since(15, deleting), let)}, console(1, xa)), false},
 		"suspended":            {scenario([]life{owned("ns/a", since(15, deleting), since(16, suspended), let)}, console(1, xa)), false},
 		"Additive, adopted":    {scenario([]life{owned("ns/a", always(additive), always(adopted(xa)), since(15, deleting), let)}, console(1, xa)), false},
