@@ -396,6 +396,19 @@ func TestDeletionBlockedAndTheWayOut(t *testing.T) {
 	w.awaitAssigned(pn, 0)
 }
 
+// While Twilio fails, an object that is being deleted stays with what it answers for.
+func TestDeletionOutlastsAnOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	a := w.assignment("line", pn, []int{0, 1})
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultError, Status: 503, Count: 3}))
+	remove(t, a)
+	awaitGone(t, a)
+	w.awaitAssigned(pn)
+}
+
 func TestDeletionResumesWhenTheCredentialIsBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -742,9 +755,10 @@ func TestTransientFaultsPass(t *testing.T) {
 	}
 }
 
-func (s *suite) removeFaults(pn string) {
+// removeFaults mends what is wrong with a number or an account.
+func (s *suite) removeFaults(of string) {
 	for _, f := range s.sim.Faults() {
-		if f.Number == pn {
+		if f.Number == of || f.Account == of {
 			s.sim.RemoveFault(f.ID)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,7 @@ type suite struct {
 
 	stopManager func()
 	logs        *lockedBuffer
+	limiters    *twilio.Limiters
 	// ends stop what was started, the last first.
 	ends []func() error
 }
@@ -125,10 +127,32 @@ func endSuite(code int) (int, error) {
 	for _, end := range slices.Backward(s.ends) {
 		err = errors.Join(err, end())
 	}
+	if left := leftRunning(); left != "" {
+		err = errors.Join(err, fmt.Errorf("the controllers have stopped, and a goroutine of theirs has not:\n%s", left))
+	}
 	if leaked := s.leakedSecrets(); leaked != "" {
 		err = errors.Join(err, fmt.Errorf("the log holds a credential or a configuration: %s", leaked))
 	}
 	return code, err
+}
+
+// leftRunning returns the stacks of the goroutines that the controllers began and that do
+// not end after them, "" if there is none.
+func leftRunning() (left string) {
+	const controllers = "created by github.com/twilio-addon-operator/twilio-addon-operator/controllers."
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		left = ""
+		stacks := make([]byte, 16<<20)
+		for stack := range strings.SplitSeq(string(stacks[:goruntime.Stack(stacks, true)]), "\n\n") {
+			if strings.Contains(stack, controllers) && !strings.Contains(stack, "_test.go") {
+				left += stack + "\n"
+			}
+		}
+		if left == "" {
+			break
+		}
+	}
+	return left[:min(len(left), 4000)]
 }
 
 func testScheme() *runtime.Scheme {
@@ -196,11 +220,12 @@ func (s *suite) startManager() error {
 	if err != nil {
 		return err
 	}
+	s.limiters = twilio.NewLimiters(nil)
 	if err := Setup(mgr, Options{
 		Namespace: operatorNamespace,
 		Workers:   16,
 		Transport: twilio.NewTransport(16),
-		Limiters:  twilio.NewLimiters(nil),
+		Limiters:  s.limiters,
 		Metrics:   NewMetrics(prometheus.NewRegistry(), "test"),
 	}); err != nil {
 		return err
