@@ -124,9 +124,10 @@ func TestAccountGivesUpItsTurn(t *testing.T) {
 			// The one call at a time is that of another key.
 			taken := s.limiters.Begin("taken/" + w.name)
 			defer taken.End()
-			if ok, _ := taken.Acquire(s.limiters.For(w.account), twilio.Foreground, func() {}); !ok {
-				t.Fatal("there is no permit")
-			}
+			eventually(t, "there is a permit", func() (bool, string) {
+				ok, pause := taken.Acquire(s.limiters.For(w.account), twilio.Foreground, func() {})
+				return ok, string(pause.Reason)
+			})
 			w.rotate(t)
 			eventually(t, "the account waits for its turn", func() (bool, string) { return waiting() == 1, fmt.Sprint(waiting()) })
 			end(t, w)

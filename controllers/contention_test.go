@@ -13,36 +13,44 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// Two objects of one number, deleted together, leave nothing behind, in either order and
-// however often it is tried.
+// Three objects of one number, deleted in any order, together or one after the other, leave
+// nothing behind.
 func TestAllObjectsOfANumberDeleted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	for round := range 10 {
-		t.Run(fmt.Sprint(round), func(t *testing.T) {
-			t.Parallel()
-			pn := w.number()
-			owner := w.assignment(fmt.Sprintf("owner-%d", round), pn, []int{0, 1})
-			awaitReason(t, owner, v1alpha1.ReasonSynced)
-			waiter := w.assignment(fmt.Sprintf("waiter-%d", round), pn, []int{0, 1})
-			third := w.assignment(fmt.Sprintf("third-%d", round), pn, []int{1, 2})
-			awaitReason(t, waiter, v1alpha1.ReasonPhoneNumberConflict)
-			awaitReason(t, third, v1alpha1.ReasonPhoneNumberConflict)
-			all := []*assignment{owner, waiter, third}
-			for i := range all {
-				remove(t, all[(i+round)%len(all)])
-			}
-			for _, a := range all {
-				awaitGone(t, a)
-			}
-			w.awaitAssigned(pn)
-		})
+	w := newWorld(t, func(a *v1alpha1.TwilioAccount) {
+		a.Spec.RemovalBudget.MaxNumbers = new(intstr.FromString("100%"))
+	})
+	for i, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		for _, together := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%v, together: %t", order, together), func(t *testing.T) {
+				t.Parallel()
+				name := fmt.Sprintf("%d-%t", i, together)
+				pn := w.number()
+				owner := w.assignment("owner-"+name, pn, []int{0, 1})
+				awaitReason(t, owner, v1alpha1.ReasonSynced)
+				waiter := w.assignment("waiter-"+name, pn, []int{0, 1})
+				third := w.assignment("third-"+name, pn, []int{1, 2})
+				awaitReason(t, waiter, v1alpha1.ReasonPhoneNumberConflict)
+				awaitReason(t, third, v1alpha1.ReasonPhoneNumberConflict)
+				all := []*assignment{owner, waiter, third}
+				for _, i := range order {
+					if remove(t, all[i]); !together {
+						awaitGone(t, all[i])
+					}
+				}
+				for _, a := range all {
+					awaitGone(t, a)
+				}
+				w.awaitAssigned(pn)
+			})
+		}
 	}
 }
 

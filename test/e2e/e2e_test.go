@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,6 +75,7 @@ func setTheScene(ctx context.Context) error {
 			AllowedNamespaces:    v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll},
 			APIBaseURL:           sim.URL,
 			ResyncInterval:       metav1.Duration{Duration: time.Hour},
+			RemovalBudget:        v1alpha1.RemovalBudget{MaxNumbers: new(intstr.FromString("100%"))},
 		},
 	}
 	return errors.Join(err, env.Client.Create(ctx, secret), env.Client.Create(ctx, twilioAccount))
