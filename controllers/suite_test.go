@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -127,32 +126,10 @@ func endSuite(code int) (int, error) {
 	for _, end := range slices.Backward(s.ends) {
 		err = errors.Join(err, end())
 	}
-	if left := leftRunning(); left != "" {
-		err = errors.Join(err, fmt.Errorf("the controllers have stopped, and a goroutine of theirs has not:\n%s", left))
-	}
 	if leaked := s.leakedSecrets(); leaked != "" {
 		err = errors.Join(err, fmt.Errorf("the log holds a credential or a configuration: %s", leaked))
 	}
 	return code, err
-}
-
-// leftRunning returns the stacks of the goroutines that the controllers began and that do
-// not end after them, "" if there is none.
-func leftRunning() (left string) {
-	const controllers = "created by github.com/twilio-addon-operator/twilio-addon-operator/controllers."
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		left = ""
-		stacks := make([]byte, 16<<20)
-		for stack := range strings.SplitSeq(string(stacks[:goruntime.Stack(stacks, true)]), "\n\n") {
-			if strings.Contains(stack, controllers) && !strings.Contains(stack, "_test.go") {
-				left += stack + "\n"
-			}
-		}
-		if left == "" {
-			break
-		}
-	}
-	return left[:min(len(left), 4000)]
 }
 
 func testScheme() *runtime.Scheme {
