@@ -52,11 +52,11 @@ func TestReadersFailWholly(t *testing.T) {
 		"no Twilio":              {func(w *world) { w.env[envBaseURL] = "http://127.0.0.1:1" }, "connection refused"},
 		"plain http":             {func(w *world) { w.env[envBaseURL] = "http://twilio.example" }, "plain http"},
 		"throttled for long":     {func(w *world) { twiliosim.Must(w.AddFault(throttled)) }, "throttles"},
-		"the first page is cut":  {func(w *world) { w.fail(twiliosim.OpNumbers, twiliosim.FaultTruncated, 0) }, "cannot be read from Twilio"},
-		"the second page fails":  {func(w *world) { w.failLater(twiliosim.OpNumbers, twiliosim.FaultError, 500) }, "cannot be read from Twilio"},
-		"the second number cut":  {func(w *world) { w.failLater(twiliosim.OpList, twiliosim.FaultCutBody, 0) }, "cannot be read from Twilio"},
-		"HTML in place of JSON":  {func(w *world) { w.fail(twiliosim.OpList, twiliosim.FaultHTML, 0) }, "cannot be read from Twilio"},
-		"another account's data": {func(w *world) { w.fail(twiliosim.OpList, twiliosim.FaultAlien, 0) }, "cannot be read from Twilio"},
+		"the first page is cut":  {func(w *world) { w.fail(twiliosim.OpNumbers, twiliosim.FaultTruncated) }, "cannot be read from Twilio"},
+		"the second page fails":  {func(w *world) { w.failLater(twiliosim.OpNumbers, twiliosim.FaultTruncated) }, "cannot be read from Twilio"},
+		"the second number cut":  {func(w *world) { w.failLater(twiliosim.OpList, twiliosim.FaultCutBody) }, "cannot be read from Twilio"},
+		"HTML in place of JSON":  {func(w *world) { w.fail(twiliosim.OpList, twiliosim.FaultHTML) }, "cannot be read from Twilio"},
+		"another account's data": {func(w *world) { w.fail(twiliosim.OpList, twiliosim.FaultAlien) }, "cannot be read from Twilio"},
 	}
 	for name, c := range cases {
 		for command := range readers("") {
@@ -76,9 +76,21 @@ func TestReadersFailWholly(t *testing.T) {
 	}
 }
 
-// failLater has every call of an operation fail but the first.
-func (w *world) failLater(op twiliosim.Operation, kind twiliosim.FaultKind, status int) {
-	twiliosim.Must(w.AddFault(twiliosim.Fault{Operation: op, Kind: kind, Status: status, Skip: 1}))
+// fail makes every call of an operation fail.
+func (w *world) fail(op twiliosim.Operation, kind twiliosim.FaultKind) {
+	twiliosim.Must(w.AddFault(twiliosim.Fault{Operation: op, Kind: kind}))
+}
+
+// failLater makes every call of an operation fail but the first.
+func (w *world) failLater(op twiliosim.Operation, kind twiliosim.FaultKind) {
+	twiliosim.Must(w.AddFault(twiliosim.Fault{Operation: op, Kind: kind, Skip: 1}))
+}
+
+func restrict(w *world) {
+	key := twiliosim.SID("SK", 9)
+	twiliosim.Must(w.AddAPIKey(ac, key, "secret", twiliosim.KeyRestricted, twiliosim.OpNumbers))
+	twiliosim.Must(w.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.RestrictedKey = "403-70051" }))
+	w.env[envAPIKey], w.env[envAPISecret] = key, "secret"
 }
 
 // An interrupt in the midst of reading ends a command at once, with nothing half done.
@@ -88,7 +100,7 @@ func TestReadersInterrupted(t *testing.T) {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.fail(twiliosim.OpList, twiliosim.FaultHang, 0)
+			w.fail(twiliosim.OpList, twiliosim.FaultHang)
 			ctx, interrupt := context.WithCancel(t.Context())
 			go func() {
 				defer interrupt()

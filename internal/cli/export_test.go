@@ -127,18 +127,6 @@ func TestExportRefusesFlags(t *testing.T) {
 	}
 }
 
-// fail makes every call of an operation fail.
-func (w *world) fail(op twiliosim.Operation, kind twiliosim.FaultKind, status int) {
-	twiliosim.Must(w.AddFault(twiliosim.Fault{Operation: op, Kind: kind, Status: status}))
-}
-
-func restrict(w *world) {
-	key := twiliosim.SID("SK", 9)
-	twiliosim.Must(w.AddAPIKey(ac, key, "secret", twiliosim.KeyRestricted, twiliosim.OpNumbers))
-	twiliosim.Must(w.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.RestrictedKey = "403-70051" }))
-	w.env[envAPIKey], w.env[envAPISecret] = key, "secret"
-}
-
 func TestExportPassesOverWhatPasses(t *testing.T) {
 	w := newWorld(t)
 	want := w.ok("export")
