@@ -171,7 +171,7 @@ func TestTroubleOfAnAccountIsOneLine(t *testing.T) {
 		awaitReason(t, all[i], v1alpha1.ReasonSynced)
 	}
 	lines := func() (found []string) {
-		for line := range strings.Lines(s.logs.String()) {
+		for line := range strings.Lines(logs.String()) {
 			if strings.Contains(line, w.name+`"`) && !strings.Contains(line, "DEBUG") {
 				found = append(found, line)
 			}

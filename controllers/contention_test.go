@@ -341,7 +341,7 @@ func TestManyWaitersCostTheOwnerNothing(t *testing.T) {
 // passesOf counts the reconciles of an object, by the log.
 func passesOf(a *assignment) (n int) {
 	object := fmt.Sprintf(`"namespace": %q, "name": %q,`, a.Namespace, a.Name)
-	for line := range strings.Lines(s.logs.String()) {
+	for line := range strings.Lines(logs.String()) {
 		if strings.Contains(line, "\tReconciled\t") && strings.Contains(line, object) {
 			n++
 		}

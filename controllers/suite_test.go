@@ -66,15 +66,15 @@ type suite struct {
 	writes *writeCounter
 
 	stopManager func()
-	logs        *lockedBuffer
 	limiters    *twilio.Limiters
 	// ends stop what was started, the last first.
 	ends []func() error
 }
 
-// s is the suite that newWorld starts, nil before.
+// s is the suite that newWorld starts, nil before. logs is what the controllers log.
 var (
 	s         *suite
+	logs      lockedBuffer
 	needSuite = sync.OnceValue(startSuite)
 )
 
@@ -85,6 +85,8 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		testenv.Exit(1, err)
 	}
+	// Now, not with the suite: who logs before there is a logger silences all that follows.
+	ctrl.SetLogger(zap.New(zap.WriteTo(&logs), zap.UseDevMode(true)))
 	testenv.Exit(endSuite(m.Run()))
 }
 
@@ -99,7 +101,7 @@ func startSuite() error {
 	if err != nil {
 		return fmt.Errorf("starting the control plane: %w", err)
 	}
-	s = &suite{config: cfg, logs: &lockedBuffer{}, writes: &writeCounter{}, ends: []func() error{env.Stop}}
+	s = &suite{config: cfg, writes: &writeCounter{}, ends: []func() error{env.Stop}}
 	if s.client, err = client.New(cfg, client.Options{Scheme: testScheme()}); err != nil {
 		return err
 	}
@@ -187,7 +189,6 @@ func (s *suite) startManager() error {
 			return next.RoundTrip(req)
 		})
 	})
-	ctrl.SetLogger(zap.New(zap.WriteTo(s.logs), zap.UseDevMode(true)))
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:     testScheme(),
 		Cache:      fleet.CacheOptions(operatorNamespace),
@@ -225,7 +226,7 @@ func (s *suite) startManager() error {
 
 // leakedSecrets searches the whole log for what must never be in it.
 func (s *suite) leakedSecrets() string {
-	for line := range strings.Lines(s.logs.String()) {
+	for line := range strings.Lines(logs.String()) {
 		for _, secret := range []string{secretMark, twiliosim.ConfigurationSecret} {
 			if strings.Contains(line, secret) {
 				return line

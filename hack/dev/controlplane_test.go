@@ -286,6 +286,11 @@ func TestCompilesOnceAndOnlyWhatIsMissing(t *testing.T) {
 	}
 	m.wantFolder(folder, "etcd", "kube-apiserver", "kube-controller-manager")
 	m.wantBuilt("etcd", "kube-apiserver", "kube-controller-manager")
+
+	if again := m.mustEnsure(nil, "--with-node"); again != folder {
+		t.Errorf("the kubelet in %q, the rest in %q", again, folder)
+	}
+	m.wantBuilt("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 }
 
 func TestCacheFollowsXDG(t *testing.T) {

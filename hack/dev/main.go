@@ -21,7 +21,7 @@ import (
 
 const usage = `usage:
   dev build [flags] PACKAGE...              build with progress lines (dev build -h: its flags)
-  dev control-plane [--with-controller-manager]
+  dev control-plane [--with-controller-manager|--with-node]
                                             get the control plane, print its folder
   dev test "PACKAGE..." [go test flag...]   run tests, with control plane and race detector
   dev test-unit "PACKAGE..." [go test flag...]

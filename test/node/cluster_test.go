@@ -109,7 +109,8 @@ func startCluster(ctx context.Context) (*cluster, error) {
 		c.writeFiles, c.startControlPlane, c.connect, c.startControllers, c.startContainerd, c.loadImages, c.startNode,
 	} {
 		if err := step(ctx); err != nil {
-			return nil, errors.Join(err, c.stop())
+			c.stop()
+			return nil, fmt.Errorf("%w\n%s", err, c.logs())
 		}
 	}
 	return c, nil
@@ -145,7 +146,7 @@ func (c *cluster) start(program string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(program, args...)
+	cmd := exec.CommandContext(context.Background(), program, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", program, err)
@@ -211,19 +212,19 @@ func (c *cluster) startContainerd(ctx context.Context) error {
 	if err := c.start("containerd", "--config="+c.file("containerd.toml"), "--log-level=info"); err != nil {
 		return err
 	}
-	return c.wait(ctx, "containerd answers", func() error { return c.ctr("version") })
+	return c.wait(ctx, "containerd answers", func() error { return c.ctr(ctx, "version") })
 }
 
 // ctr runs containerd's own client.
-func (c *cluster) ctr(args ...string) error {
-	out, err := exec.Command("ctr", append([]string{"--address=/run/containerd/containerd.sock", "--namespace=k8s.io"}, args...)...).CombinedOutput()
+func (c *cluster) ctr(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, "ctr", append([]string{"--address=/run/containerd/containerd.sock", "--namespace=k8s.io"}, args...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	return nil
 }
 
-func (c *cluster) loadImages(context.Context) error {
+func (c *cluster) loadImages(ctx context.Context) error {
 	pause, err := os.ReadFile(os.Getenv("NODE_PAUSE"))
 	if err != nil {
 		return err
@@ -235,7 +236,7 @@ func (c *cluster) loadImages(context.Context) error {
 	if err := os.WriteFile(c.file("pause.tar"), archive, 0o600); err != nil {
 		return err
 	}
-	return errors.Join(c.ctr("images", "import", c.file("pause.tar")), c.ctr("images", "import", os.Getenv("NODE_IMAGE")))
+	return errors.Join(c.ctr(ctx, "images", "import", c.file("pause.tar")), c.ctr(ctx, "images", "import", os.Getenv("NODE_IMAGE")))
 }
 
 // imageOf returns an image of one program, in the form that docker save writes.
@@ -301,12 +302,11 @@ func (c *cluster) wait(ctx context.Context, what string, holds func() error) err
 }
 
 // stop ends the programs. What they have started ends with the namespaces.
-func (c *cluster) stop() error {
+func (c *cluster) stop() {
 	for _, cmd := range c.started {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
-	return nil
 }
 
 // logs are the ends of what the programs have printed.
