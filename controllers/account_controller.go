@@ -314,8 +314,7 @@ func (r *accountReconciler) check(ctx context.Context, account *v1alpha1.TwilioA
 func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.TwilioAccount, conn *connection, o *outcome, decision *budget.Decision) (ctrl.Result, error) {
 	base := account.DeepCopy()
 	before := readyReason(account)
-	accepted := o.reason == v1alpha1.ReasonCredentialsAccepted
-	r.metrics.accountIs(account.Name, o.reason, accepted || isReady(o.reason))
+	r.metrics.accountIs(account.Name, o.reason, isAccountReady(o.reason))
 	r.metrics.removalsHeld(account.Name, decision.State.Held)
 	also, err := r.shards.alsoSelectedBy(ctx, account)
 	if err != nil {
@@ -331,7 +330,7 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 	}
 	r.recordTransition(ctx, account, before, o)
 	switch {
-	case accepted, isReady(o.reason):
+	case isAccountReady(o.reason):
 		return ctrl.Result{RequeueAfter: schedule.Jitter(countsEvery)}, nil
 	case isTransient(o.reason):
 		return ctrl.Result{RequeueAfter: schedule.Jitter(min(tellAfter, resyncInterval(account)))}, nil
@@ -345,13 +344,18 @@ func (r *accountReconciler) report(ctx context.Context, account *v1alpha1.Twilio
 func (r *accountReconciler) recordTransition(ctx context.Context, account *v1alpha1.TwilioAccount, before string, o *outcome) {
 	switch {
 	case before == o.reason:
-	case o.reason != v1alpha1.ReasonCredentialsAccepted && !isReady(o.reason):
+	case !isAccountReady(o.reason):
 		logf.FromContext(ctx).Info("The account is in trouble", "reason", o.reason, "message", o.message)
 		r.events.Eventf(account, nil, corev1.EventTypeWarning, o.reason, "Check", "%s", truncateBytes(o.message, maxNote))
-	case before != "":
+	case before != "" && !isAccountReady(before):
 		logf.FromContext(ctx).Info("The account works again", "before", before)
 		r.events.Eventf(account, nil, corev1.EventTypeNormal, "Recovered", "Check", "%s", "Recovered from "+before+". "+o.message)
 	}
+}
+
+// isAccountReady reports whether a reason of an account is one of those that are well.
+func isAccountReady(reason string) bool {
+	return reason == v1alpha1.ReasonCredentialsAccepted || isReady(reason)
 }
 
 // setStatus makes the status what the outcome says, and the counts current if they are old

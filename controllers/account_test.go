@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/budget"
@@ -197,5 +198,32 @@ func TestTroubleOfAnAccountIsOneLine(t *testing.T) {
 	got := lines()[before:]
 	if len(got) != 2 || !slices.ContainsFunc(got, func(l string) bool { return strings.Contains(l, "The account works again") }) {
 		t.Errorf("the log has %d lines, want one when the trouble begins and one when it ends:\n%s", len(got), strings.Join(got, ""))
+	}
+}
+
+// A person who suspends an account and resumes it has repaired nothing.
+func TestAccountEvents(t *testing.T) {
+	t.Parallel()
+	const accepted, suspended = v1alpha1.ReasonCredentialsAccepted, v1alpha1.ReasonSuspended
+	cases := map[string]struct{ before, after, want string }{
+		"new":                     {"", accepted, ""},
+		"suspended":               {accepted, suspended, ""},
+		"resumed":                 {suspended, accepted, ""},
+		"refused":                 {accepted, v1alpha1.ReasonCredentialsInvalid, "Warning CredentialsInvalid"},
+		"accepted again":          {v1alpha1.ReasonCredentialsInvalid, accepted, "Normal Recovered Recovered from CredentialsInvalid."},
+		"resumed, and is refused": {suspended, v1alpha1.ReasonCredentialsInvalid, "Warning CredentialsInvalid"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			recorder := events.NewFakeRecorder(1)
+			r := &accountReconciler{events: recorder}
+			r.recordTransition(t.Context(), &v1alpha1.TwilioAccount{}, c.before, newOutcome(c.after, ""))
+			close(recorder.Events)
+			got := <-recorder.Events
+			if !strings.HasPrefix(got, c.want) || (c.want == "") != (got == "") {
+				t.Errorf("event %q, want %q", got, c.want)
+			}
+		})
 	}
 }

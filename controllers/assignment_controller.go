@@ -256,10 +256,11 @@ func (r *assignmentReconciler) guard(ctx context.Context, s *scope, res *result)
 }
 
 // untilNextSync is how long an object that is synced may wait for its next check. After a
-// restart it waits for its phase, so a restart costs nothing at once.
+// restart it waits for its phase, so a restart costs nothing at once. One that is no longer
+// suspended waits for nothing.
 func (r *assignmentReconciler) untilNextSync(s *scope) time.Duration {
 	a := s.object
-	if !isSynced(a) || a.Status.AccountSID != s.account.Spec.AccountSID {
+	if !isSynced(a) || reasonOf(a) == v1alpha1.ReasonSuspended || a.Status.AccountSID != s.account.Spec.AccountSID {
 		return 0
 	}
 	due := schedule.NextPhase(a.UID, resyncInterval(s.account), r.fleet.LastCheck(s.key()))

@@ -207,6 +207,22 @@ func TestSuspendedAccount(t *testing.T) {
 	w.awaitAssigned(pn)
 }
 
+// What was synced says so again once its account resumes, and not only at its next check.
+func TestResumedAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.fleetOf(1)[0]
+	account := w.twilioAccount()
+	update(t, account, func(account *v1alpha1.TwilioAccount) { account.Spec.Suspend = true })
+	awaitReason(t, a, v1alpha1.ReasonSuspended)
+	eventually(t, "the account says that it is suspended", func() (bool, string) {
+		get(t, account)
+		return readyReason(account) == v1alpha1.ReasonSuspended, readyReason(account)
+	})
+	update(t, account, func(account *v1alpha1.TwilioAccount) { account.Spec.Suspend = false })
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+}
+
 // While Twilio fails for a whole account, the account tells of it, and its synced objects
 // stay as they are.
 func TestOutageIsToldByTheAccount(t *testing.T) {
