@@ -208,12 +208,7 @@ func (e *Env) Token(ctx context.Context, name string) (string, error) {
 
 // Build compiles the programs that Run starts from the working tree.
 func Build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "build")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = Root(), os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("compiling the programs: %w", err)
-	}
-	return nil
+	return Make(ctx, "build")
 }
 
 // Process is a running program.

@@ -21,12 +21,10 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -69,16 +67,8 @@ func TestMain(m *testing.M) {
 // prepareTools makes a folder for PATH: kubectl, which is compiled if the machine has
 // none, the plugin, and a terraform that knows its one state.
 func prepareTools(ctx context.Context) (string, error) {
-	kubectl, err := exec.LookPath("kubectl")
+	kubectl, err := testenv.Kubectl(ctx)
 	if err != nil {
-		cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "bin/kubectl")
-		cmd.Dir, cmd.Stdout, cmd.Stderr = testenv.Root(), os.Stderr, os.Stderr
-		if err := cmd.Run(); err != nil {
-			return "", fmt.Errorf("compiling kubectl: %w", err)
-		}
-		kubectl = filepath.Join(testenv.Root(), "bin", "kubectl")
-	}
-	if kubectl, err = filepath.Abs(kubectl); err != nil {
 		return "", err
 	}
 	plugin, err := filepath.Abs(filepath.Join(testenv.Root(), "bin", "kubectl-twilio_addons"))
@@ -150,42 +140,8 @@ func newWorld(t *testing.T, numbers, addOns int) *world {
 	account.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
 	account.Spec.RemovalBudget.MaxNumbers = new(intstr.FromString("100%"))
 	w.must(env.Client.Create(ctx, tenancy.Secret()), env.Client.Create(ctx, account))
-	t.Cleanup(w.clear)
+	t.Cleanup(func() { w.must(env.Clear(context.Background())) })
 	return w
-}
-
-// clear removes what is in the cluster, with or without a manager.
-func (w *world) clear() {
-	ctx := context.Background()
-	for _, o := range w.objects(ctx) {
-		_ = env.Client.Delete(ctx, &o)
-		w.free(ctx, &o)
-	}
-	account := &v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	_ = env.Client.Delete(ctx, account)
-	w.free(ctx, account)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: testenv.Namespace}}
-	_ = env.Client.Delete(ctx, secret)
-	w.eventually("the cluster is empty", func() error {
-		if left := w.objects(ctx); len(left) > 0 {
-			return fmt.Errorf("%d objects are left", len(left))
-		}
-		err := env.Client.Get(ctx, client.ObjectKeyFromObject(account), account)
-		if !apierrors.IsNotFound(err) {
-			w.free(ctx, account)
-			return errors.New("the account is left")
-		}
-		if err := env.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret); !apierrors.IsNotFound(err) {
-			w.free(ctx, secret)
-			return errors.New("the Secret is left")
-		}
-		return nil
-	})
-}
-
-// free drops the finalizers: the Twilio of the test goes with it.
-func (w *world) free(ctx context.Context, o client.Object) {
-	_ = env.Client.Patch(ctx, o, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))
 }
 
 func (w *world) objects(ctx context.Context) []v1alpha1.PhoneNumberAddOnAssignment {

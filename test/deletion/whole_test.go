@@ -4,7 +4,6 @@
 package deletion
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -313,7 +312,7 @@ func documented(t *testing.T, heading string) string {
 // shell runs commands in the module's folder, with a kubectl that acts as administrator.
 func shell(t *testing.T, script string) (string, error) {
 	t.Helper()
-	kubectl, err := kubectl(t.Context())
+	kubectl, err := testenv.Kubectl(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,17 +322,4 @@ func shell(t *testing.T, script string) (string, error) {
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.Kubeconfig, "KUBECTL="+kubectl, "MAKEFLAGS=")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
-}
-
-// kubectl is the one of the machine, or one compiled for the purpose.
-func kubectl(ctx context.Context) (string, error) {
-	if path, err := exec.LookPath("kubectl"); err == nil {
-		return path, nil
-	}
-	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "bin/kubectl")
-	cmd.Dir, cmd.Stderr = testenv.Root(), os.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("compiling kubectl: %w", err)
-	}
-	return filepath.Join(testenv.Root(), "bin", "kubectl"), nil
 }
