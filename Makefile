@@ -52,8 +52,10 @@ run: build ## Run bin/manager against the current kube context (ARGS=… for its
 	@exec $(BIN)/manager $(ARGS)
 
 .PHONY: generate
-generate: $(BIN)/controller-gen ## Generate the DeepCopy methods.
+generate: $(BIN)/controller-gen $(BIN)/crd-ref-docs ## Generate the DeepCopy methods and docs/api.md.
 	$(BIN)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(BIN)/crd-ref-docs --source-path=api/v1alpha1 --config=hack/apidocs/config.yaml --templates-dir=hack/apidocs/templates \
+		--renderer=markdown --output-path=docs/api.md --log-level=ERROR
 
 .PHONY: manifests
 manifests: $(BIN)/controller-gen ## Generate the CRDs and the manager's ClusterRole.
@@ -121,7 +123,7 @@ lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerf
 	$(BIN)/dockerlint Dockerfile
 
 .PHONY: check-generate
-check-generate: $(BIN)/controller-gen $(BIN)/kustomize ## Fail if a generated file is out of date or the manifests do not render.
+check-generate: $(BIN)/controller-gen $(BIN)/crd-ref-docs $(BIN)/kustomize ## Fail if a generated file is out of date or the manifests do not render.
 	@hack/check-generate.sh $(abspath $(BIN))
 
 FUZZTIME ?= 30s
@@ -250,11 +252,15 @@ $(DEV): go.mod $(wildcard hack/dev/*.go internal/devbuild/*.go)
 
 # The versions of the tools are pinned in hack/tools, each heavy one in a module of its own.
 controller_gen = sigs.k8s.io/controller-tools/cmd/controller-gen
+crd_ref_docs = github.com/elastic/crd-ref-docs
 kustomize = sigs.k8s.io/kustomize/kustomize/v5
 govulncheck = golang.org/x/vuln/cmd/govulncheck
 
 $(BIN)/controller-gen: hack/tools/go.mod hack/tools/go.sum | $(DEV)
 	@$(DEV) build -name "compiling controller-gen" -module hack/tools -o $@ $(controller_gen) && touch $@
+
+$(BIN)/crd-ref-docs: hack/tools/go.mod hack/tools/go.sum | $(DEV)
+	@$(DEV) build -name "compiling crd-ref-docs" -module hack/tools -o $@ $(crd_ref_docs) && touch $@
 
 $(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum | $(DEV)
 	@$(DEV) build -name "compiling kustomize" -module hack/tools -o $@ $(kustomize) && touch $@
@@ -277,4 +283,4 @@ $(BIN)/dockerlint: $(wildcard hack/tools/dockerlint/*) | $(DEV)
 	@$(DEV) build -name "compiling dockerlint" -module hack/tools/dockerlint -o $@ . && touch $@
 
 .PHONY: tools
-tools: $(addprefix $(BIN)/,controller-gen kustomize govulncheck golangci-lint dockerlint) ## Compile every tool into ./bin.
+tools: $(addprefix $(BIN)/,controller-gen crd-ref-docs kustomize govulncheck golangci-lint dockerlint) ## Compile every tool into ./bin.

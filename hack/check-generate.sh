@@ -13,16 +13,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bin=$1
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -Rp Makefile go.mod go.sum api charts config controllers hack internal "$copy/"
+cp -Rp Makefile go.mod go.sum api charts config controllers docs hack internal "$copy/"
 
 # A generator overwrites its files, so only a file that was missing shows that it is still
 # written.
 find "$copy/api" -name 'zz_generated.*' -delete
-rm -rf "$copy/config/crd/bases" "$copy/config/rbac/role.yaml"
+rm -rf "$copy/config/crd/bases" "$copy/config/rbac/role.yaml" "$copy/docs/api.md"
 
 make --silent -C "$copy" BIN="$bin" generate manifests chart-files
 status=0
-for folder in api config charts; do
+for folder in api config charts docs; do
 	diff -ruN "$folder" "$copy/$folder" || status=1
 done
 if [ "$status" -ne 0 ]; then
