@@ -165,6 +165,10 @@ build: | $(DEV) ## Build bin/manager, bin/twiliosim and the kubectl plugin bin/k
 cli-archives: ## Write the kubectl plugin for PLUGIN_PLATFORMS to dist/, with checksums and a krew manifest.
 	@$(GO) run ./hack/release/plugin --version "$(VERSION)" --output $(DIST) --platforms "$(PLUGIN_PLATFORMS)"
 
+.PHONY: schemas
+schemas: ## Write a JSON schema of each kind to dist/schemas/, for kubeconform and editors.
+	@$(GO) run ./hack/release/schemas --output $(DIST)/schemas
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG (default twilio-addon-operator:latest, which stays on this machine).
 	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(or $(IMG),twilio-addon-operator:latest) .
