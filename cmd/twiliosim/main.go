@@ -51,8 +51,8 @@ func parseFlags(args []string, output io.Writer) (config, error) {
 	var c config
 	f := flag.NewFlagSet("twiliosim", flag.ContinueOnError)
 	f.SetOutput(output)
-	f.StringVar(&c.listen, "listen", "127.0.0.1:8081", "listen address of the Twilio API; port 0 selects a free port")
-	f.StringVar(&c.adminListen, "admin-listen", "127.0.0.1:8082",
+	f.StringVar(&c.listen, "listen", "127.0.0.1:8090", "listen address of the Twilio API; port 0 selects a free port")
+	f.StringVar(&c.adminListen, "admin-listen", "127.0.0.1:8091",
 		"listen address of the admin API, which has no authentication; port 0 selects a free port")
 	f.StringVar(&c.addressesFile, "addresses-file", "",
 		`file that receives {"api": URL, "admin": URL} once both APIs listen`)

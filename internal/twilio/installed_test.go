@@ -88,7 +88,7 @@ func TestMarketplaceBase(t *testing.T) {
 	for base, want := range map[string]string{
 		"https://api.twilio.com":            "https://marketplace.twilio.com",
 		"https://api.dublin.ie1.twilio.com": "https://marketplace.dublin.ie1.twilio.com",
-		"http://127.0.0.1:8081":             "http://127.0.0.1:8081",
+		"http://127.0.0.1:8090":             "http://127.0.0.1:8090",
 		"https://proxy.example/twilio":      "https://proxy.example/twilio",
 		"https://api.twilio.com.example":    "https://api.twilio.com.example",
 	} {

@@ -25,7 +25,7 @@ type AdminClient struct {
 }
 
 // NewAdminClient returns a client for an admin API. An example of a base URL is
-// http://127.0.0.1:8082.
+// http://127.0.0.1:8091.
 func NewAdminClient(baseURL string) *AdminClient {
 	return &AdminClient{url: baseURL, http: &http.Client{}}
 }

@@ -182,8 +182,8 @@ func TestAdmittedWithDefaults(t *testing.T) {
 			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: None}, apiBaseURL: 'https://api.twilio.com', maxConcurrentRequests: 8, resyncInterval: 10m, suspend: false, removalBudget: {maxNumbers: 25%, minNumbers: 0, window: 1h}}",
 		},
 		"all of an account": {
-			account, "{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m, suspend: true, removalBudget: {maxNumbers: 500, minNumbers: 5, window: 24h, exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5000, reason: CHG-123}]}}",
-			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8081', maxConcurrentRequests: 100, resyncInterval: 1h30m, suspend: true, removalBudget: {maxNumbers: 500, minNumbers: 5, window: 24h, exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5000, reason: CHG-123}]}}",
+			account, "{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8090', maxConcurrentRequests: 100, resyncInterval: 1h30m, suspend: true, removalBudget: {maxNumbers: 500, minNumbers: 5, window: 24h, exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5000, reason: CHG-123}]}}",
+			"{accountSID: AC" + hex + ", credentialsSecretRef: {name: s}, allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}, apiBaseURL: 'http://127.0.0.1:8090', maxConcurrentRequests: 100, resyncInterval: 1h30m, suspend: true, removalBudget: {maxNumbers: 500, minNumbers: 5, window: 24h, exceptions: [{until: '2026-11-26T00:00:00Z', maxNumbers: 5000, reason: CHG-123}]}}",
 		},
 	}
 	for name, c := range cases {

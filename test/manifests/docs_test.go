@@ -89,6 +89,32 @@ func flagsIn(t *testing.T, pattern string) map[string]bool {
 	return flags
 }
 
+// The manager and the simulator run beside each other on one machine with their defaults.
+func TestDefaultPortsDiffer(t *testing.T) {
+	port := regexp.MustCompile(`^"[^"]*:(\d+)"$`)
+	owners := map[string]string{}
+	for _, path := range []string{"cmd/manager/main.go", "cmd/twiliosim/main.go"} {
+		found := 0
+		ast.Inspect(parseGo(t, path), func(n ast.Node) bool {
+			text, ok := n.(*ast.BasicLit)
+			if !ok {
+				return true
+			}
+			if match := port.FindStringSubmatch(text.Value); match != nil {
+				found++
+				if other := owners[match[1]]; other != "" {
+					t.Errorf("%s and %s both listen on port %s", other, path, match[1])
+				}
+				owners[match[1]] = path
+			}
+			return true
+		})
+		if found < 2 {
+			t.Errorf("found %d ports in %s", found, path)
+		}
+	}
+}
+
 func parseGo(t *testing.T, path string) *ast.File {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, path), nil, parser.ParseComments)
