@@ -2,8 +2,8 @@
 # Copyright The twilio-addon-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# Copies into the chart what it shares with config/: CRDs, RBAC, network policies, alerts
-# and dashboards. A chart cannot refer to files outside its folder.
+# Copies into the chart what it shares with config/: CRDs, RBAC, admission policies,
+# network policies, alerts and dashboards. A chart cannot refer to files outside its folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,6 +23,7 @@ copy() {
 
 copy crds config/crd/bases/*.yaml
 copy rbac config/rbac/*.yaml
+copy admission config/admission/*.yaml
 copy network-policy config/network-policy/*.yaml
 copy prometheus config/prometheus/*.yaml
 copy grafana config/grafana/*.json

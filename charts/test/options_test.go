@@ -41,6 +41,9 @@ var everything = values{
 	"metrics.serviceMonitor.interval": "30s", "metrics.serviceMonitor.scrapeTimeout": "10s",
 	"metrics.rules.enabled": true, "metrics.rules.labels": map[string]any{"release": "prometheus"},
 	"metrics.dashboard.enabled": true, "metrics.dashboard.annotations": map[string]any{"grafana_folder": "Twilio"},
+	"admissionPolicies.numbers.enabled": true, "admissionPolicies.retain.enabled": true, "admissionPolicies.authoritative.enabled": true,
+	"admissionPolicies.numbers.namespaces": map[string]any{"telephony": []any{"PN0123456789abcdef0123456789abcdef", "PN123456789abcdef0123456789abcdef0"}},
+
 	"networkPolicy.enabled":       true,
 	"networkPolicy.extraEgress":   []any{map[string]any{"ports": []any{map[string]any{"port": 3128, "protocol": "TCP"}}}},
 	"podDisruptionBudget.enabled": true, "proxy.httpsProxy": "http://proxy.example.com:3128", "proxy.noProxy": []any{"vault.example.com"},

@@ -140,7 +140,13 @@ func kustomized(t *testing.T, options bool) map[string]*unstructured.Unstructure
 	if err := files.WriteFile("/overlay/kustomization.yaml", []byte(overlay)); err != nil {
 		t.Fatal(err)
 	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, "/overlay")
+	return built(t, files, "/overlay")
+}
+
+// built is what "kustomize build" makes of a folder.
+func built(t *testing.T, files filesys.FileSystem, folder string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,10 +251,43 @@ func TestChartEqualsKustomizationWithOptions(t *testing.T) {
 	same(t, want, got)
 }
 
+// The chart's policies are those of config/admission, each by a value of its own.
+func TestAdmissionPolicies(t *testing.T) {
+	want := built(t, filesys.MakeFsOnDisk(), filepath.Join(root, "config", "admission"))
+	numbers := map[string]any{"telephony": []any{"PN0123456789abcdef0123456789abcdef", "PN123456789abcdef0123456789abcdef0"}}
+	got := map[string]*unstructured.Unstructured{}
+	for name, count := range map[string]int{"numbers": 3, "retain": 2, "authoritative": 2} {
+		with := values{"admissionPolicies." + name + ".enabled": true, "admissionPolicies.numbers.namespaces": numbers}
+		before := len(got)
+		for key, object := range rendered(t, with) {
+			if strings.HasPrefix(key, "ValidatingAdmissionPolicy") || object.GetKind() == "ConfigMap" {
+				got[key] = withoutHelm(t, key, object)
+				got[key].SetLabels(nil)
+			}
+		}
+		if n := len(got) - before; n != count {
+			t.Errorf("%s switches on %d objects, want %d", name, n, count)
+		}
+	}
+	if diff := cmp.Diff(plain(t, want), plain(t, got)); diff != "" {
+		t.Errorf("config/admission and the chart differ (-kustomize +chart):\n%s", diff)
+	}
+
+	own := rendered(t, values{"admissionPolicies.numbers.enabled": true, "admissionPolicies.numbers.configMap": "ours"})
+	if own["ConfigMap ours"] != nil {
+		t.Error("there is a ConfigMap, and nobody said what is in it")
+	}
+	name, _, _ := unstructured.NestedString(own["ValidatingAdmissionPolicyBinding twilio-addon-operator-numbers"].Object, "spec", "paramRef", "name")
+	if name != "ours" {
+		t.Errorf("the binding reads the ConfigMap %q", name)
+	}
+}
+
 // What "make chart-files" copies is what is in config/.
 func TestCopiesAreCurrent(t *testing.T) {
 	folders := map[string]string{
 		"crds": "config/crd/bases/*.yaml", "rbac": "config/rbac/*.yaml", "network-policy": "config/network-policy/*.yaml",
+		"admission":  "config/admission/*.yaml",
 		"prometheus": "config/prometheus/*.yaml", "grafana": "config/grafana/*.json",
 	}
 	for folder, pattern := range folders {
@@ -316,6 +355,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"too little time to stop":      {values{"terminationGracePeriodSeconds": 30}, "terminationGracePeriodSeconds"},
 		"a label that is no text":      {values{"podLabels": map[string]any{"a": true}}, "podLabels"},
 		"two CAs":                      {values{"trustedCA.configMap": "a", "trustedCA.secret": "b"}, "trustedCA"},
+		"a number that is none":        {values{"admissionPolicies.numbers.namespaces": map[string]any{"a": []any{"+14155550100"}}}, "admissionPolicies"},
 		"an argument that is no flag":  {values{"extraArgs": []any{"leader-elect"}}, "extraArgs"},
 	}
 	for name, test := range tests {
