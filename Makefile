@@ -201,6 +201,11 @@ image: | $(DEV) ## Write the image for PLATFORMS to dist/image.tar, without a co
 image-push: require-img image $(BIN)/kustomize ## Push dist/image.tar as IMG, and pin it by digest in dist/install.yaml.
 	@hack/image/push.sh $(abspath $(BIN)) $(IMG)
 
+.PHONY: try
+try: image-push ## Run the operator IMG and a simulated Twilio in the current kube context, with samples.
+	@hack/image/build.sh $(abspath $(BIN)) $(IMG)-twiliosim $(VERSION) $(PLATFORMS) "$(LDFLAGS)" twiliosim
+	@hack/try.sh $(abspath $(BIN)) $(IMG) "$(KUBECTL)"
+
 .PHONY: test-image
 test-image: ## Test the image builder.
 	$(GO) test -C hack/image -count=1 ./...

@@ -78,7 +78,7 @@ func TestList(t *testing.T) {
 // is asked for before anything is compiled.
 func TestImageIsAskedFor(t *testing.T) {
 	t.Parallel()
-	for _, target := range []string{"build-installer", "deploy", "docker-buildx"} {
+	for _, target := range []string{"build-installer", "deploy", "docker-buildx", "try"} {
 		t.Run(target, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", target, "IMG=", "BIN="+t.TempDir(), "KUBECTL=false", "CONTAINER_TOOL=false")

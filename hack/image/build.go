@@ -23,13 +23,13 @@ const (
 	// kubelet cannot tell from a name that it is not root (runAsNonRoot).
 	user = "65532:65532"
 
-	managerPath = "manager"
 	sourceURL   = "https://github.com/twilio-addon-operator/twilio-addon-operator"
 )
 
 // imageSpec is the input of an image build.
 type imageSpec struct {
 	managers []manager
+	program  string // the name of the binary in the image
 	licenses string // the folder
 	name     string // of the image, with tag; may be empty
 	version  string
@@ -63,6 +63,9 @@ func (s *imageSpec) addManager(value string) error {
 func (s *imageSpec) validate() error {
 	if len(s.managers) == 0 {
 		return errors.New("no --manager given")
+	}
+	if s.program == "" || strings.Contains(s.program, "/") {
+		return fmt.Errorf("the program %q is not the name of a file", s.program)
 	}
 	if s.version == "" {
 		return errors.New("no --version given")
@@ -118,14 +121,14 @@ func (s *imageSpec) buildFor(m manager, base v1.Layer) (v1.Image, error) {
 	if err := checkBinary(binary, m.platform); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.path, err)
 	}
-	layer, err := makeLayer([]entry{{path: managerPath, mode: 0o755, content: binary}})
+	layer, err := makeLayer([]entry{{path: s.program, mode: 0o755, content: binary}})
 	if err != nil {
 		return nil, err
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	image, err = mutate.Append(image,
 		mutate.Addendum{Layer: base, History: s.history("CA certificates, users, licenses")},
-		mutate.Addendum{Layer: layer, History: s.history("manager")},
+		mutate.Addendum{Layer: layer, History: s.history(s.program)},
 	)
 	if err != nil {
 		return nil, err
@@ -142,7 +145,7 @@ func (s *imageSpec) buildFor(m manager, base v1.Layer) (v1.Image, error) {
 	config.Config = v1.Config{
 		User:       user,
 		WorkingDir: "/",
-		Entrypoint: []string{"/" + managerPath},
+		Entrypoint: []string{"/" + s.program},
 		Env:        []string{"PATH=/"},
 		Labels:     s.labels(),
 	}

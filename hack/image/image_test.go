@@ -280,6 +280,27 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// The simulator's image is built as the manager's, under a name of its own.
+func TestProgram(t *testing.T) {
+	archive := filepath.Join(t.TempDir(), "image.tar")
+	runOK(t, buildArgs(archive, "--program=twiliosim")...)
+	index, err := readArchive(archive, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for platform, image := range imagesOf(t, index) {
+		config, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := filesOf(t, image)
+		_, isManager := files["manager"]
+		if diff := cmp.Diff([]string{"/twiliosim"}, config.Config.Entrypoint); diff != "" || files["twiliosim"].Mode != 0o755 || isManager {
+			t.Errorf("%s: entrypoint %v, %v", platform, config.Config.Entrypoint, files["twiliosim"].Mode)
+		}
+	}
+}
+
 // Each image has a program for the platform that it names.
 func TestProgramsAreOfTheirPlatform(t *testing.T) {
 	want := map[string]elf.Machine{"linux/amd64": elf.EM_X86_64, "linux/arm64": elf.EM_AARCH64}
@@ -408,6 +429,7 @@ func TestRefusals(t *testing.T) {
 		"no command":           {nil, "usage"},
 		"unknown command":      {[]string{"pull"}, `unknown command "pull"`},
 		"no manager":           {[]string{"build", "--version=v1"}, "no --manager"},
+		"no name of a file":    {[]string{"build", "--program=bin/manager", "--manager=linux/amd64=" + binaries["amd64"]}, "not the name of a file"},
 		"no version":           {[]string{"build", "--manager=linux/amd64=" + binaries["amd64"]}, "no --version"},
 		"no file":              {[]string{"build", "--manager=linux/amd64"}, "not PLATFORM=FILE"},
 		"another system":       {[]string{"build", "--manager=windows/amd64=x"}, "not linux/ARCHITECTURE"},

@@ -61,6 +61,7 @@ func runBuild(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("image build", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Func("manager", "A binary as PLATFORM=FILE, for example linux/arm64=dist/image/manager. May be repeated.", spec.addManager)
+	flags.StringVar(&spec.program, "program", "manager", "The name that the binaries have in the image.")
 	flags.StringVar(&spec.licenses, "licenses", "dist/image/licenses", "The folder with the licenses of what the image holds.")
 	flags.StringVar(&spec.name, "name", "", "The name under which an engine lists the imported image. Default: none.")
 	flags.StringVar(&spec.version, "version", "", "The version, for the labels.")

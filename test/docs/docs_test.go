@@ -64,7 +64,7 @@ func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
 }
 
 func followReadme(p *page) {
-	p.rolledOut()
+	p.must(rollOut(p.Context(), deployment))
 	p.says(p.follow("rollout status"), "successfully rolled out")
 	p.firstSteps()
 
@@ -99,7 +99,7 @@ func followInstall(p *page) {
 	p.getStarted()
 	p.env = append(p.env, "PASSWORD=secret")
 	p.must(os.WriteFile(filepath.Join(p.dir, "ca.crt"), []byte("PEM"), 0o600))
-	p.rolledOut()
+	p.must(rollOut(p.Context(), deployment))
 	p.says(p.follow("rollout status"), "successfully rolled out")
 	p.follow("docker-registry")
 	sa := &corev1.ServiceAccount{}

@@ -244,13 +244,14 @@ func (p *page) stopManager() {
 	p.manager = nil
 }
 
-// rolledOut says in the Deployment's status what the controller of Deployments would say.
-func (p *page) rolledOut() {
-	p.Helper()
+// rollOut says in a Deployment's status what the controller of Deployments would say.
+func rollOut(ctx context.Context, name string) error {
 	d := &appsv1.Deployment{}
-	p.must(env.Client.Get(p.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: deployment}, d))
+	if err := env.Client.Get(ctx, client.ObjectKey{Namespace: testenv.Namespace, Name: name}, d); err != nil {
+		return err
+	}
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
-	p.must(env.Client.Status().Update(p.Context(), d))
+	return env.Client.Status().Update(ctx, d)
 }
 
 // getStarted follows the README from the first account to the first number.

@@ -101,10 +101,8 @@ func prepareTools(ctx context.Context) error {
 // renderInstaller renders in a copy: hack/render.sh writes beside itself.
 func renderInstaller(ctx context.Context) error {
 	copied := filepath.Join(env.Dir, "rendered")
-	for _, folder := range []string{"config", "hack"} {
-		if err := os.CopyFS(filepath.Join(copied, folder), os.DirFS(filepath.Join(testenv.Root(), folder))); err != nil {
-			return err
-		}
+	if err := copyScripts(copied); err != nil {
+		return err
 	}
 	kustomize, err := filepath.Abs(filepath.Join(testenv.Root(), "bin", "kustomize"))
 	if err != nil {
@@ -118,6 +116,15 @@ func renderInstaller(ctx context.Context) error {
 	}
 	installYAML = filepath.Join(env.Dir, "install.yaml")
 	return errors.Join(os.WriteFile(installYAML, out, 0o600), installOperator(ctx))
+}
+
+// copyScripts copies the scripts with what they read.
+func copyScripts(to string) error {
+	var errs []error
+	for _, folder := range []string{"config", "hack"} {
+		errs = append(errs, os.CopyFS(filepath.Join(to, folder), os.DirFS(filepath.Join(testenv.Root(), folder))))
+	}
+	return errors.Join(errs...)
 }
 
 // installOperator applies what the pages call the Deployment and its roles. No pod comes of

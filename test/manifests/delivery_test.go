@@ -4,6 +4,7 @@
 package manifests
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -173,5 +176,42 @@ func TestMetricsCertificateComponent(t *testing.T) {
 	const arg = "--metrics-cert-dir=/etc/metrics-certificate"
 	if !slices.Contains(pod.Containers[0].Args, arg) || !slices.Contains(pod.Containers[0].Args, "--leader-elect") {
 		t.Errorf("the arguments are %v, want %s in addition to those there were", pod.Containers[0].Args, arg)
+	}
+}
+
+// What "make try" adds: a simulator that the restricted profile admits, under the address at
+// which its account expects it, and nothing else.
+func TestTry(t *testing.T) {
+	objects := mustRender(t, "config/try")
+	for _, object := range objects {
+		if err := apply(t.Context(), object, client.DryRunAll, client.ForceOwnership); err != nil {
+			t.Errorf("applying %s: %v", describe(object), err)
+		}
+	}
+	simulator := find[appsv1.Deployment](t, objects, "Deployment", "twiliosim")
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "twiliosim-", Namespace: simulator.Namespace, Labels: simulator.Spec.Template.Labels}}
+	simulator.Spec.Template.Spec.DeepCopyInto(&pod.Spec)
+	if err := cluster.Create(t.Context(), pod, client.DryRunAll); err != nil {
+		t.Errorf("the pod is not admitted: %v", err)
+	}
+	service := find[corev1.Service](t, objects, "Service", "twiliosim")
+	if !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(simulator.Spec.Template.Labels)) {
+		t.Errorf("the Service selects %v, the pods have %v", service.Spec.Selector, simulator.Spec.Template.Labels)
+	}
+	container := simulator.Spec.Template.Spec.Containers[0]
+	if port := container.Ports[0]; service.Spec.Ports[0].TargetPort.StrVal != port.Name || !slices.Contains(container.Args, fmt.Sprintf("--listen=:%d", port.ContainerPort)) {
+		t.Errorf("the Service leads to %v of a container that has %v and listens with %v", service.Spec.Ports, container.Ports, container.Args)
+	}
+	account := find[unstructured.Unstructured](t, mustRender(t, "config/try/objects"), "TwilioAccount", "")
+	url, _, _ := unstructured.NestedString(account.Object, "spec", "apiBaseURL")
+	if want := fmt.Sprintf("http://%s.%s.svc:%d", service.Name, service.Namespace, service.Spec.Ports[0].Port); url != want {
+		t.Errorf("the account calls %s, want %s", url, want)
+	}
+	const flag = "--allow-insecure-twilio-url"
+	manager := find[appsv1.Deployment](t, objects, "Deployment", operator+"-controller-manager")
+	plain := find[appsv1.Deployment](t, mustRender(t, "config/default"), "Deployment", "")
+	plain.Spec.Template.Spec.Containers[0].Args = append(plain.Spec.Template.Spec.Containers[0].Args, flag)
+	if diff := cmp.Diff(plain.Spec, manager.Spec); diff != "" {
+		t.Errorf("the operator differs by more than %s (-config/default +config/try):\n%s", flag, diff)
 	}
 }

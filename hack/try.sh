@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Copyright The twilio-addon-operator Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# Pushes the simulator's image as IMAGE-twiliosim, and runs it and the operator, whose image
+# is in dist/image.ref, in the current kube context. Waits until the samples are Ready.
+#
+#   try.sh BIN IMAGE KUBECTL
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bin=$1 image=$2 kubectl=$3 overlay=dist/overlay namespace=twilio-addon-operator-system
+
+simulator=$("$bin/image" push --archive=dist/twiliosim.tar "$image-twiliosim")
+rm -rf "$overlay"
+mkdir -p "$overlay"
+(
+	cd "$overlay"
+	"$bin/kustomize" create --resources ../../config/try
+	"$bin/kustomize" edit set image "controller=$(cat ../image.ref)" "twiliosim=$simulator"
+)
+"$bin/kustomize" build "$overlay" >dist/try.yaml
+"$bin/kustomize" build config/try/objects >dist/try-objects.yaml
+
+# KUBECTL may have arguments.
+$kubectl apply --server-side -f dist/try.yaml
+$kubectl wait --for=condition=Established --timeout=60s \
+	crd/twilioaccounts.addons.twilio-operator.dev crd/phonenumberaddonassignments.addons.twilio-operator.dev
+$kubectl rollout status --timeout=5m --namespace "$namespace" deployment/twiliosim
+$kubectl rollout status --timeout=5m --namespace "$namespace" deployment/twilio-addon-operator-controller-manager
+$kubectl apply --server-side -f dist/try-objects.yaml
+$kubectl wait --for=condition=Ready --timeout=2m --namespace telephony --all phonenumberaddonassignments.addons.twilio-operator.dev
+$kubectl get phonenumberaddonassignments.addons.twilio-operator.dev --namespace telephony
+echo "To remove all of it: $kubectl delete -f dist/try-objects.yaml && $kubectl delete -f dist/try.yaml"
