@@ -112,13 +112,8 @@ func TestComeFromTerraform(t *testing.T) {
 	w := newWorld(t, 2, 2)
 	w.assign(1, 1, 2)
 	w.assign(2, 2)
-	var instances []string
-	for i, pair := range [][2]int{{1, 1}, {1, 2}, {2, 2}} {
-		instances = append(instances, fmt.Sprintf(`{"index_key":%d,"attributes":{"id":"%s/%s"}}`, i, w.sid("PN", pair[0]), w.sid("XE", pair[1])))
-	}
 	state := filepath.Join(w.dir, "pulled.json")
-	w.must(os.WriteFile(state, []byte(`{"version":4,"resources":[{"mode":"managed","type":"twilio_api_accounts_incoming_phone_numbers_assigned_add_ons","name":"line","instances":[`+
-		strings.Join(instances, ",")+`]}]}`), 0o600))
+	w.must(os.WriteFile(state, []byte(w.terraformState([2]int{1, 1}, [2]int{1, 2}, [2]int{2, 2})), 0o600))
 	w.env = append(w.env, "TERRAFORM_STATE="+state)
 	printed := w.follow("terraform.md")
 	w.nothingChanged(v1alpha1.ManagementAuthoritative, 2)
@@ -137,7 +132,7 @@ func TestReviewAChange(t *testing.T) {
 	w.assign(2, 3)
 	w.ok("kubectl twilio-addons export -n telephony --output-dir numbers --kustomization --policy Authoritative")
 	w.ok("git init -q && git add -A && git commit -q -m first && git update-ref refs/remotes/origin/main HEAD")
-	first := filepath.Join(w.dir, "numbers", fmt.Sprintf("1415%04d001.yaml", worlds))
+	first := filepath.Join(w.dir, "numbers", fmt.Sprintf("1415%04d001.yaml", w.number))
 	content, err := os.ReadFile(first)
 	w.must(err)
 	changed := strings.Replace(string(content), w.sid("XE", 2), w.sid("XE", 3), 1)
@@ -222,7 +217,7 @@ func TestStatus(t *testing.T) {
 	w.ok("kubectl twilio-addons export --all -n telephony | kubectl apply -f -")
 	w.settled(nil)
 	w.ok("kubectl twilio-addons status -n telephony --fail")
-	name := fmt.Sprintf("tel-1415%04d001", worlds)
+	name := fmt.Sprintf("tel-1415%04d001", w.number)
 	if got := w.ok("kubectl twilio-addons status -n telephony -o name"); !strings.Contains(got, "phonenumberaddonassignment.addons.twilio-operator.dev/"+name+"\n") {
 		t.Errorf("names %s", got)
 	}
