@@ -16,10 +16,8 @@ const (
 	noResync = 24 * time.Hour
 )
 
-// optimum returns the shortest possible duration of calls.
-func optimum(calls int, latency time.Duration, limit int) time.Duration {
-	return time.Duration(calls) * latency / time.Duration(limit)
-}
+// optimum returns the shortest possible duration of calls with this latency and limit.
+func optimum(calls int) time.Duration { return time.Duration(calls) * latency / limit }
 
 // converge creates objects for numbers without add-ons.
 func converge(ctx context.Context, w *world) (outcome, error) {
@@ -48,7 +46,7 @@ func converge(ctx context.Context, w *world) (outcome, error) {
 	return outcome{
 		Title: fmt.Sprintf("%s new objects × %d add-ons, %s, limit %d", thousands(numbers), addOnsPerNumber, latency, limit),
 		Figures: []figure{
-			ratio("duration ÷ (calls × latency ÷ limit)", duration.Seconds()/optimum(calls, latency, limit).Seconds()).withGoal("≤", 1.10),
+			ratio("duration ÷ (calls × latency ÷ limit)", duration.Seconds()/optimum(calls).Seconds()).withGoal("≤", 1.10),
 			count("calls ÷ minimum", float64(actual.Total.Calls)/float64(calls), 1, 2),
 			count("writes per object ÷ 2 (finalizer, status)", (after-before)/float64(2*numbers), 1, 2),
 		},

@@ -104,7 +104,7 @@ func (w *world) startSynced(ctx context.Context, objects int, resync time.Durati
 func editBusy(ctx context.Context, w *world) (outcome, error) {
 	objects, edits := pick(w.bench, 10_000, 1000), pick(w.bench, 200, 20)
 	// Twice as many objects are due as the limit allows to list.
-	resync := optimum(objects, latency, limit) / 2
+	resync := optimum(objects) / 2
 	if err := w.startSynced(ctx, objects, resync); err != nil {
 		return outcome{}, err
 	}

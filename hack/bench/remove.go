@@ -41,7 +41,7 @@ func remove(ctx context.Context, w *world) (outcome, error) {
 		return outcome{}, err
 	}
 	journal, err := w.sim.Admin.JournalAfter(ctx, 0)
-	shortest := optimum(calls, latency, limit)
+	shortest := optimum(calls)
 	return outcome{
 		Title: fmt.Sprintf("%s objects deleted, %d add-ons each, %s, limit %d", thousands(objects), addOnsPerNumber, latency, limit),
 		Figures: []figure{
