@@ -102,6 +102,18 @@ test-alerts: ## Test the alerts and the dashboard with Prometheus' own rule engi
 test-argocd: ## Test the health checks and actions for Argo CD with its Lua engine.
 	$(GO) test -C test/argocd -count=1 ./...
 
+NODE_IMAGE := registry.test/twilio-addon-operator:node
+
+# The test is compiled outside of the node, which has no network.
+.PHONY: test-node
+test-node: $(BIN)/kustomize | $(DEV) ## Test the image and the manifest on a node of their own: kubelet, containerd (Linux, root; RUN=… for some tests).
+	@$(MAKE) --no-print-directory image IMG=$(NODE_IMAGE) PLATFORMS=linux/$$(go env GOARCH)
+	@mkdir -p $(DIST)/node
+	@hack/render.sh $(abspath $(BIN)/kustomize) $(NODE_IMAGE) > $(DIST)/node/install.yaml
+	@$(DEV) build -name "compiling the sandbox's program" -o $(BIN)/pause ./test/node/pause
+	@$(GO) test -c -tags node -o $(BIN)/node.test ./test/node
+	@assets=$$($(CONTROL_PLANE) --with-node) && test/node/run.sh "$$assets" $(abspath $(BIN)/node.test $(BIN)/pause $(DIST)/image.tar $(DIST)/node/install.yaml) -test.v $(if $(RUN),-test.run='$(RUN)')
+
 # The flags are those of hack/dev, whose build cache serves the type checker.
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerfile.

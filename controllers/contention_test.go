@@ -13,36 +13,44 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// Two objects of one number, deleted together, leave nothing behind, in either order and
-// however often it is tried.
+// Three objects of one number, deleted in any order, together or one after the other, leave
+// nothing behind.
 func TestAllObjectsOfANumberDeleted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	for round := range 10 {
-		t.Run(fmt.Sprint(round), func(t *testing.T) {
-			t.Parallel()
-			pn := w.number()
-			owner := w.assignment(fmt.Sprintf("owner-%d", round), pn, []int{0, 1})
-			awaitReason(t, owner, v1alpha1.ReasonSynced)
-			waiter := w.assignment(fmt.Sprintf("waiter-%d", round), pn, []int{0, 1})
-			third := w.assignment(fmt.Sprintf("third-%d", round), pn, []int{1, 2})
-			awaitReason(t, waiter, v1alpha1.ReasonPhoneNumberConflict)
-			awaitReason(t, third, v1alpha1.ReasonPhoneNumberConflict)
-			all := []*assignment{owner, waiter, third}
-			for i := range all {
-				remove(t, all[(i+round)%len(all)])
-			}
-			for _, a := range all {
-				awaitGone(t, a)
-			}
-			w.awaitAssigned(pn)
-		})
+	w := newWorld(t, func(a *v1alpha1.TwilioAccount) {
+		a.Spec.RemovalBudget.MaxNumbers = new(intstr.FromString("100%"))
+	})
+	for i, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		for _, together := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%v, together: %t", order, together), func(t *testing.T) {
+				t.Parallel()
+				name := fmt.Sprintf("%d-%t", i, together)
+				pn := w.number()
+				owner := w.assignment("owner-"+name, pn, []int{0, 1})
+				awaitReason(t, owner, v1alpha1.ReasonSynced)
+				waiter := w.assignment("waiter-"+name, pn, []int{0, 1})
+				third := w.assignment("third-"+name, pn, []int{1, 2})
+				awaitReason(t, waiter, v1alpha1.ReasonPhoneNumberConflict)
+				awaitReason(t, third, v1alpha1.ReasonPhoneNumberConflict)
+				all := []*assignment{owner, waiter, third}
+				for _, i := range order {
+					if remove(t, all[i]); !together {
+						awaitGone(t, all[i])
+					}
+				}
+				for _, a := range all {
+					awaitGone(t, a)
+				}
+				w.awaitAssigned(pn)
+			})
+		}
 	}
 }
 
@@ -200,6 +208,69 @@ func TestDepartingOwnerLosesItsRight(t *testing.T) {
 	}
 }
 
+// An owner that goes while its account does not work leaves the number as it is, and hands
+// it over without a gap once the account works again.
+func TestDepartingOwnerLosesItsAccount(t *testing.T) {
+	t.Parallel()
+	suspend := func(value bool) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			t.Helper()
+			update(t, w.twilioAccount(), func(a *v1alpha1.TwilioAccount) { a.Spec.Suspend = value })
+		}
+	}
+	token := func(value func(*world) string) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			t.Helper()
+			update(t, w.secret(), func(secret *corev1.Secret) {
+				secret.Data = map[string][]byte{v1alpha1.SecretKeyAuthToken: []byte(value(w))}
+			})
+		}
+	}
+	malformed := func(t *testing.T, w *world) {
+		t.Helper()
+		update(t, w.secret(), func(secret *corev1.Secret) { secret.Data = map[string][]byte{"token": []byte("x")} })
+	}
+	mend := token((*world).token)
+	for name, c := range map[string]struct {
+		breakIt, mend func(*testing.T, *world)
+		reason        string
+	}{
+		"suspended":        {suspend(true), suspend(false), v1alpha1.ReasonSuspended},
+		"malformed Secret": {malformed, mend, v1alpha1.ReasonCredentialsInvalid},
+		"refused":          {token(func(*world) string { return secretMark + "wrong" }), mend, v1alpha1.ReasonCredentialsInvalid},
+	} {
+		for _, deletedFirst := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, deleted first: %t", name, deletedFirst), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				pn := w.number()
+				owner := w.assignment("owner", pn, []int{0, 1})
+				awaitReason(t, owner, v1alpha1.ReasonSynced)
+				waiter := w.assignment("waiter", pn, []int{0})
+				awaitReason(t, waiter, v1alpha1.ReasonPhoneNumberConflict)
+				if deletedFirst {
+					remove(t, owner)
+				}
+				c.breakIt(t, w)
+				w.awaitAccount(c.reason)
+				if !deletedFirst {
+					remove(t, owner)
+				}
+				requestAny(t, waiter)
+				c.mend(t, w)
+				w.awaitAccount(v1alpha1.ReasonCredentialsAccepted)
+				awaitGone(t, owner)
+				awaitReason(t, waiter, v1alpha1.ReasonSynced)
+				w.awaitAssigned(pn, 0)
+				w.neverRemoved(t, pn, 0)
+				remove(t, waiter)
+				awaitGone(t, waiter)
+				w.awaitAssigned(pn)
+			})
+		}
+	}
+}
+
 // An object that is edited while it is being cleaned up is not let go for what it was: its
 // finalizer goes from the version that was acted on, and from no other.
 func TestEditDuringTheCleanUpCounts(t *testing.T) {
@@ -242,10 +313,13 @@ func TestManyWaitersCostTheOwnerNothing(t *testing.T) {
 		}
 	}
 	edited, rest := waiters[:2], slices.Concat(waiters[2:], []*assignment{owner})
-	calls, versions := s.sim.Calls().Of(twiliosim.OpAny, pn).Calls, map[string]string{}
+	calls, versions, passes := s.sim.Calls().Of(twiliosim.OpAny, pn).Calls, map[string]string{}, map[string]int{}
 	for _, a := range rest {
 		get(t, a)
-		versions[a.Name] = a.ResourceVersion
+		versions[a.Name], passes[a.Name] = a.ResourceVersion, passesOf(a)
+		if passes[a.Name] == 0 {
+			t.Errorf("the log shows no reconcile of %s: its count would say nothing", a.Name)
+		}
 	}
 	for i, a := range edited { // one that waits, and one that is not admitted
 		update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(2, 3) })
@@ -258,7 +332,21 @@ func TestManyWaitersCostTheOwnerNothing(t *testing.T) {
 		if get(t, a); a.ResourceVersion != versions[a.Name] {
 			t.Errorf("%s was written to", a.Name)
 		}
+		if got := passesOf(a) - passes[a.Name]; got != 0 {
+			t.Errorf("%s was reconciled %d times for an edit of another one", a.Name, got)
+		}
 	}
+}
+
+// passesOf counts the reconciles of an object, by the log.
+func passesOf(a *assignment) (n int) {
+	object := fmt.Sprintf(`"namespace": %q, "name": %q,`, a.Namespace, a.Name)
+	for line := range strings.Lines(s.logs.String()) {
+		if strings.Contains(line, "\tReconciled\t") && strings.Contains(line, object) {
+			n++
+		}
+	}
+	return n
 }
 
 // One stray 404 to an assignment removes nothing, whatever else is refused for good.

@@ -299,7 +299,7 @@ func TestAssignmentEvents(t *testing.T) {
 		"listed at the start, being deleted": {"somebody waits for it", nil, create(numbered("a", 1, deleting), true), woken{Queued: []string{"a"}}},
 		"status": {"most of what the operator writes itself wakes nobody", nil,
 			update(numbered("a", 1, held), numbered("a", 1, recorded)), woken{}},
-		"edited": {"the spec is new", nil,
+		"edited": {"the spec is new, and no business of those that wait or are not admitted", []*assignment{numbered("b", 1), numbered("c", 1, held)},
 			update(numbered("a", 1, held), numbered("a", 1, with(func(a *assignment) { a.Generation++ }))), woken{Queued: []string{"a"}}},
 		"requested": {"a person asks for it", nil,
 			update(numbered("a", 1, held), numbered("a", 1, with(func(a *assignment) { a.Annotations = map[string]string{v1alpha1.AnnotationReconcileRequestedAt: "now"} }))),

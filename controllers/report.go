@@ -166,7 +166,7 @@ func (r *assignmentReconciler) recordChanges(s *scope, res result) {
 }
 
 // recordTransition sends an event and writes a log line when an object gets into trouble,
-// and when it gets out of it.
+// and when it gets out of it. What is wrong with an account is a line of the account alone.
 func (r *assignmentReconciler) recordTransition(ctx context.Context, a *assignment, before *metav1.Condition, o *outcome, cause error) {
 	if before != nil && before.Reason == o.reason {
 		return
@@ -176,16 +176,25 @@ func (r *assignmentReconciler) recordTransition(ctx context.Context, a *assignme
 	switch {
 	case o.reason == v1alpha1.ReasonRemovalsHeld: // the account tells, once for all of them
 	case isStalled(o.reason) || isTransient(o.reason):
-		logf.FromContext(ctx).Info("Reconciling fails", "reason", o.reason, "message", o.message, "requestID", id, "error", fmt.Sprint(cause))
+		logf.FromContext(ctx).V(verbosity(o.reason)).Info("Reconciling fails", "reason", o.reason, "message", o.message, "requestID", id, "error", fmt.Sprint(cause))
 		note := o.message
 		if id != "" {
 			note += " Twilio request " + id + "."
 		}
 		r.event(a, corev1.EventTypeWarning, o.reason, "Reconcile", note)
 	case wasTrouble && o.kind == kindReady:
-		logf.FromContext(ctx).Info("Reconciling works again", "reason", o.reason, "before", before.Reason)
+		logf.FromContext(ctx).V(verbosity(before.Reason)).Info("Reconciling works again", "reason", o.reason, "before", before.Reason)
 		r.event(a, corev1.EventTypeNormal, "Recovered", "Reconcile", "Recovered from "+before.Reason+". "+o.message)
 	}
+}
+
+// verbosity is the level at which the log tells of an object's trouble: debug for one that
+// the account tells of, once for all its objects.
+func verbosity(reason string) int {
+	if reason == v1alpha1.ReasonCredentialsInvalid || reason == v1alpha1.ReasonAccountInvalid {
+		return 1
+	}
+	return 0
 }
 
 func (r *assignmentReconciler) event(a *assignment, kind, reason, action, note string) {

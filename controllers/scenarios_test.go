@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -396,6 +397,19 @@ func TestDeletionBlockedAndTheWayOut(t *testing.T) {
 	w.awaitAssigned(pn, 0)
 }
 
+// While Twilio fails, an object that is being deleted stays with what it answers for.
+func TestDeletionOutlastsAnOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	a := w.assignment("line", pn, []int{0, 1})
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	twiliosim.Must(s.sim.AddFault(twiliosim.Fault{Operation: twiliosim.OpDelete, Number: pn, Kind: twiliosim.FaultError, Status: 503, Count: 3}))
+	remove(t, a)
+	awaitGone(t, a)
+	w.awaitAssigned(pn)
+}
+
 func TestDeletionResumesWhenTheCredentialIsBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -742,9 +756,10 @@ func TestTransientFaultsPass(t *testing.T) {
 	}
 }
 
-func (s *suite) removeFaults(pn string) {
+// removeFaults mends what is wrong with a number or an account.
+func (s *suite) removeFaults(of string) {
 	for _, f := range s.sim.Faults() {
-		if f.Number == pn {
+		if f.Number == of || f.Account == of {
 			s.sim.RemoveFault(f.ID)
 		}
 	}
@@ -858,4 +873,39 @@ func TestRestartCostsNothing(t *testing.T) {
 	if n := s.sim.CallTotals().ByAccount[w.account].Calls - account; n != 3 {
 		t.Errorf("the account was called %d times after the restart, want 3 for the edit", n)
 	}
+}
+
+// Controllers that have stopped leave no goroutine behind, whatever they have done. Not
+// parallel: it stops the manager that the others use.
+func TestStoppedControllersLeaveNothingRunning(t *testing.T) {
+	w := newWorld(t)
+	a := w.assignment("line", w.number(), []int{0})
+	awaitReason(t, a, v1alpha1.ReasonSynced)
+	s.stopManager()
+	left := leftRunning()
+	if err := s.startManager(); err != nil {
+		t.Fatal(err)
+	}
+	if left != "" {
+		t.Errorf("the controllers have stopped, and goroutines of theirs have not:\n%s", left)
+	}
+}
+
+// leftRunning returns the stacks of the goroutines that the controllers began and that do
+// not end after them, "" if there is none.
+func leftRunning() (left string) {
+	const controllers = "created by github.com/twilio-addon-operator/twilio-addon-operator/controllers."
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		left = ""
+		stacks := make([]byte, 16<<20)
+		for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			if strings.Contains(stack, controllers) && !strings.Contains(stack, "_test.go") {
+				left += stack + "\n"
+			}
+		}
+		if left == "" {
+			break
+		}
+	}
+	return left[:min(len(left), 4000)]
 }

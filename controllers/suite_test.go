@@ -67,6 +67,7 @@ type suite struct {
 
 	stopManager func()
 	logs        *lockedBuffer
+	limiters    *twilio.Limiters
 	// ends stop what was started, the last first.
 	ends []func() error
 }
@@ -196,11 +197,12 @@ func (s *suite) startManager() error {
 	if err != nil {
 		return err
 	}
+	s.limiters = twilio.NewLimiters(nil)
 	if err := Setup(mgr, Options{
 		Namespace: operatorNamespace,
 		Workers:   16,
 		Transport: twilio.NewTransport(16),
-		Limiters:  twilio.NewLimiters(nil),
+		Limiters:  s.limiters,
 		Metrics:   NewMetrics(prometheus.NewRegistry(), "test"),
 	}); err != nil {
 		return err

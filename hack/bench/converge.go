@@ -16,8 +16,10 @@ const (
 	noResync = 24 * time.Hour
 )
 
-// optimum returns the shortest possible duration of calls with this latency and limit.
-func optimum(calls int) time.Duration { return time.Duration(calls) * latency / limit }
+// optimum returns the shortest possible duration of calls, with latency and limit.
+func optimum(calls int) time.Duration {
+	return time.Duration(calls) * latency / time.Duration(limit)
+}
 
 // converge creates objects for numbers without add-ons.
 func converge(ctx context.Context, w *world) (outcome, error) {

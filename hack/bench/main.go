@@ -33,7 +33,7 @@
 //	edit.go       scenarios edit, edit-busy and neighbour: edits of synced objects
 //	rest.go       scenarios rest and restart: synced objects
 //	remove.go     scenario delete
-//	plugin.go     scenario plugin: the kubectl plugin
+//	plugin.go     scenario plugin: export and plan of the kubectl plugin
 //	growth.go     scenario growth: memory and start-up by number of objects
 //	schedule.go   when the operator checks an object
 //	preset.go     many synced objects, copied straight into etcd; etcd.go: the etcd client

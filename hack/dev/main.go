@@ -116,6 +116,8 @@ func controlPlane(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "--with-controller-manager":
 		programs = append(programs, devbuild.ControllerManager)
+	case len(args) == 1 && args[0] == "--with-node":
+		programs = append(programs, devbuild.ControllerManager, devbuild.Scheduler, devbuild.Kubelet, devbuild.KubeProxy)
 	case len(args) > 0:
 		return wrongUsage()
 	}

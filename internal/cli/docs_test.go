@@ -77,6 +77,37 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// Every command completes what it takes names of, those that write have --dry-run, and
+// those that list have -o with json, yaml and name.
+func TestCommandsAreOfOneKind(t *testing.T) {
+	writes, lists := []string{"approve", "release", "reconcile", "suspend", "resume"}, []string{"status", "inventory"}
+	for _, sub := range root().Commands() {
+		if takesNames := sub.Args == nil || sub.Args(sub, []string{"name"}) == nil; takesNames && sub.ValidArgsFunction == nil && !sub.HasSubCommands() {
+			t.Errorf("%s takes names and completes none", sub.Name())
+		}
+		if has := sub.Flags().Lookup("dry-run") != nil; has != slices.Contains(writes, sub.Name()) {
+			t.Errorf("%s: --dry-run is there: %t", sub.Name(), has)
+		}
+		for _, flag := range []string{"account", "output"} {
+			if sub.Flags().Lookup(flag) == nil {
+				continue
+			}
+			if _, completes := sub.GetFlagCompletionFunc(flag); !completes {
+				t.Errorf("%s --%s is not completed", sub.Name(), flag)
+			}
+		}
+		if !slices.Contains(lists, sub.Name()) {
+			continue
+		}
+		output := sub.Flags().Lookup("output")
+		for _, form := range []string{"json", "yaml", "name"} {
+			if output == nil || output.Shorthand != "o" || !strings.Contains(output.Usage, form) {
+				t.Errorf("%s has no -o %s", sub.Name(), form)
+			}
+		}
+	}
+}
+
 func TestVersionAndUnknownCommands(t *testing.T) {
 	w := newWorld(t)
 	if got := w.ok("version"); !strings.HasPrefix(got, "kubectl twilio-addons test (go") {

@@ -259,30 +259,23 @@ func TestPlanOfASuspendedAccount(t *testing.T) {
 	}
 }
 
-func TestPlanFailsWholly(t *testing.T) {
+func TestPlanRefuses(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		change func(w *world)
-		stdin  string
-		args   []string
-		says   string
+		stdin string
+		args  []string
+		says  string
 	}{
-		"no path":          {nil, "", nil, "-f PATH"},
-		"no manifest":      {nil, "kind: ConfigMap\napiVersion: v1\n", []string{"-f", "-"}, "no PhoneNumberAddOnAssignment in -"},
-		"no such file":     {nil, "", []string{"-f", "/nonexistent"}, "/nonexistent does not exist"},
-		"no such form":     {nil, "", []string{"-f", "-", "-o", "xml"}, "text, markdown or json"},
-		"no history":       {nil, "", []string{"-f", "-", "--against", "HEAD"}, "standard input"},
-		"half a listing":   {func(w *world) { w.fail(twiliosim.OpList, twiliosim.FaultCutBody, 0) }, object("a", 1, nil), []string{"-f", "-"}, "cannot be read from Twilio"},
-		"wrong credential": {func(w *world) { w.env[envAuthToken] = "other" }, object("a", 1, nil), []string{"-f", "-"}, "does not accept"},
+		"no path":      {"", nil, "-f PATH"},
+		"no manifest":  {"kind: ConfigMap\napiVersion: v1\n", []string{"-f", "-"}, "no PhoneNumberAddOnAssignment in -"},
+		"no such file": {"", []string{"-f", "/nonexistent"}, "/nonexistent does not exist"},
+		"no such form": {"", []string{"-f", "-", "-o", "xml"}, "text, markdown or json"},
+		"no history":   {"", []string{"-f", "-", "--against", "HEAD"}, "standard input"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			if c.change != nil {
-				c.change(w)
-			}
-			oneSentence(t, w.runWith(c.stdin, append([]string{"plan"}, c.args...)...), c.says)
+			oneSentence(t, newWorld(t).runWith(c.stdin, append([]string{"plan"}, c.args...)...), c.says)
 		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 // Long work tells how far it is: elsewhere than on a terminal with a line every 10 seconds,
 // so that a log of it stays short; on a terminal ten times a second, on one line that is
 // gone in the end. Short work says nothing, and nothing is on the standard output.
-func TestProgress(t *testing.T) {
+func TestProgressLines(t *testing.T) {
 	const read = " of 8 numbers of an account read"
 	rewritten := ""
 	for _, done := range []string{"1", "2", "3", "4", "5", "6", "7", "8"} {
@@ -39,7 +39,7 @@ func TestProgress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out, errOut bytes.Buffer
-				a := &app{IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut}}
+				a := &app{IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut}, progressEvery: lineEvery}
 				a.twilio.quiet = c.quiet
 				p := a.newProgress("numbers of an account read")
 				p.terminal = c.terminal

@@ -34,6 +34,9 @@ type Options struct {
 	// Patience is how long the program waits at a time while Twilio fails or throttles,
 	// before it gives up. Default 10 s.
 	Patience time.Duration
+	// ProgressEvery is how often a long read tells how far it is, where the error stream is
+	// no terminal. Default 10 s.
+	ProgressEvery time.Duration
 }
 
 // app is what all commands share.
@@ -41,10 +44,10 @@ type app struct {
 	genericiooptions.IOStreams
 	getenv  func(string) string
 	version string
-	// patience is that of Options.
-	patience time.Duration
-	kube     *genericclioptions.ConfigFlags
-	twilio   twilioFlags
+	// patience and progressEvery are those of Options.
+	patience, progressEvery time.Duration
+	kube                    *genericclioptions.ConfigFlags
+	twilio                  twilioFlags
 }
 
 // exit is an error with an exit code of its own. Without a message nothing is printed:
@@ -59,7 +62,10 @@ func (e exit) Error() string { return e.message }
 // Run runs one command and returns its exit code: 0, or 1 for an error, which is one
 // sentence on the error stream, or what the command documents.
 func Run(ctx context.Context, o Options) int {
-	a := &app{IOStreams: o.Streams, getenv: o.Getenv, version: o.Version, patience: cmp.Or(o.Patience, live.DefaultPatience), kube: genericclioptions.NewConfigFlags(true)}
+	a := &app{
+		IOStreams: o.Streams, getenv: o.Getenv, version: o.Version, kube: genericclioptions.NewConfigFlags(true),
+		patience: cmp.Or(o.Patience, live.DefaultPatience), progressEvery: cmp.Or(o.ProgressEvery, lineEvery),
+	}
 	root := a.command()
 	root.SetArgs(o.Args)
 	err := root.ExecuteContext(ctx)

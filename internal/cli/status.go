@@ -40,6 +40,7 @@ and the add-ons below those.`,
 	flags.BoolVar(&f.tree, "tree", false, "Show accounts, numbers and add-ons as a tree.")
 	flags.BoolVar(&f.fail, "fail", false, "Exit with 1 if an object that is shown, or its account, is not ready.")
 	f.printed.AddFlags(cmd)
+	completeWords(cmd, "output", f.printed.AllowedFormats()...)
 	return cmd
 }
 

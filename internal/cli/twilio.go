@@ -290,7 +290,7 @@ func (a *app) newProgress(what string) *progress {
 
 // update is not called concurrently.
 func (p *progress) update(done, total int) {
-	every := lineEvery
+	every := p.app.progressEvery
 	if p.terminal {
 		every = terminalEvery
 	}

@@ -25,6 +25,13 @@ const (
 	ControllerManager = "kube-controller-manager"
 )
 
+// The programs that a node and its pods need besides.
+const (
+	Scheduler = "kube-scheduler"
+	Kubelet   = "kubelet"
+	KubeProxy = "kube-proxy"
+)
+
 // controlPlaneModule pins the versions of the control plane.
 const controlPlaneModule = "hack/controlplane"
 

@@ -17,14 +17,18 @@ import (
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// create makes an object of the world's first number.
-func (w *world) create(name string, number int) {
+// create makes an object of a number of the world that lists these add-ons.
+func (w *world) create(name string, number int, addOns ...string) {
 	w.Helper()
 	o := &v1alpha1.PhoneNumberAddOnAssignment{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 		Spec:       v1alpha1.PhoneNumberAddOnAssignmentSpec{PhoneNumberSID: v1alpha1.PhoneNumberSID(w.sid("PN", number)), AddOnSIDs: []v1alpha1.AddOnSID{}},
+	}
+	for _, sid := range addOns {
+		o.Spec.AddOnSIDs = append(o.Spec.AddOnSIDs, v1alpha1.AddOnSID(sid))
 	}
 	w.must(env.Client.Create(w.Context(), o))
 }
@@ -67,6 +71,42 @@ func TestActions(t *testing.T) {
 	code, out, errOut := w.run("kubectl twilio-addons reconcile one -n telephony --wait --timeout 1s")
 	if code != 1 || !strings.Contains(errOut, "1 of 1 object not reconciled within 1s, the first is telephony/one: is the operator running?") {
 		t.Errorf("without an operator: exit %d: %s%s", code, out, errOut)
+	}
+}
+
+// The inventory needs the cluster and Twilio, and is whole or an error in one sentence.
+func TestInventoryFailsWholly(t *testing.T) {
+	w := newWorld(t, 3, 1)
+	w.assign(1, 1)
+	cases := map[string]struct {
+		env, args, says string
+		fault           *twiliosim.Fault
+	}{
+		"no cluster":         {args: "--kubeconfig /nonexistent", says: "/nonexistent"},
+		"no rights":          {args: "--as somebody", says: `User "somebody" cannot list`},
+		"no rights to read":  {args: "--as somebody --account default", says: `User "somebody" cannot get`},
+		"no such account":    {args: "--account nobody", says: `"nobody" not found`},
+		"no credential":      {env: "TWILIO_AUTH_TOKEN=", says: "TWILIO_AUTH_TOKEN"},
+		"wrong token":        {env: "TWILIO_AUTH_TOKEN=other", says: "does not accept the credential"},
+		"no Twilio":          {env: "TWILIO_API_BASE_URL=http://127.0.0.1:1", says: "connection refused"},
+		"half a listing":     {says: "cannot be read from Twilio", fault: &twiliosim.Fault{Operation: twiliosim.OpList, Kind: twiliosim.FaultTruncated, Skip: 1}},
+		"throttled for long": {says: "throttles", fault: &twiliosim.Fault{Kind: twiliosim.FaultError, Status: 429}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if c.fault != nil {
+				c.fault.Account = w.account
+				w.must(sim.Admin.AddFault(t.Context(), *c.fault))
+				t.Cleanup(func() { w.must(sim.Admin.ClearFaults(context.Background())) })
+			}
+			code, out, errOut := w.run(c.env + " kubectl twilio-addons inventory " + c.args)
+			if code != 1 || out != "" || strings.Count(errOut, "\n") != 1 || !strings.Contains(errOut, c.says) {
+				t.Errorf("exit %d, output %q, and on the error stream, where one sentence with %q belongs: %q", code, out, c.says, errOut)
+			}
+		})
+	}
+	if code, out, errOut := w.run("kubectl twilio-addons inventory"); code != 2 || !strings.Contains(out, "+1415") {
+		t.Errorf("without a fault: exit %d: %s%s", code, out, errOut)
 	}
 }
 

@@ -4,19 +4,18 @@
 package cli
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -34,15 +33,25 @@ var (
 	exitNote   = regexp.MustCompile(`\s+# exits (\d)[^\n]*$`)
 )
 
-// commandsOf reads the commands of a page, in their order.
-func commandsOf(t *testing.T, page string) []command {
+// commandsOf reads the commands of a page, in their order, or of those sections of it that
+// have one of the headings.
+func commandsOf(t *testing.T, page string, headings ...string) []command {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(testenv.Root(), "docs", "cli", page))
 	if err != nil {
 		t.Fatal(err)
 	}
+	chosen := string(text)
+	if len(headings) > 0 {
+		chosen = ""
+		for section := range strings.SplitSeq(string(text), "\n## ") {
+			if heading, _, _ := strings.Cut(section, "\n"); slices.Contains(headings, heading) {
+				chosen += section
+			}
+		}
+	}
 	var all []command
-	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+	for _, block := range shellBlock.FindAllStringSubmatch(chosen, -1) {
 		for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", "")) {
 			c := command{text: strings.TrimSpace(line)}
 			if note := exitNote.FindStringSubmatch(c.text); note != nil {
@@ -53,16 +62,17 @@ func commandsOf(t *testing.T, page string) []command {
 		}
 	}
 	if len(all) == 0 {
-		t.Fatalf("docs/cli/%s has no commands", page)
+		t.Fatalf("docs/cli/%s has no commands under %q", page, headings)
 	}
 	return all
 }
 
-// follow runs a page, command by command, and returns what each printed.
-func (w *world) follow(page string) map[string]string {
+// follow runs a page or some sections of it, command by command, and returns what each
+// command printed.
+func (w *world) follow(page string, headings ...string) map[string]string {
 	w.Helper()
 	printed := map[string]string{}
-	for _, c := range commandsOf(w.T, page) {
+	for _, c := range commandsOf(w.T, page, headings...) {
 		code, out, errOut := w.run(c.text)
 		w.Logf("$ %s\n%s%s", c.text, out, errOut)
 		if code != c.code {
@@ -112,8 +122,13 @@ func TestComeFromTerraform(t *testing.T) {
 	w := newWorld(t, 2, 2)
 	w.assign(1, 1, 2)
 	w.assign(2, 2)
+	var instances []string
+	for i, pair := range [][2]int{{1, 1}, {1, 2}, {2, 2}} {
+		instances = append(instances, fmt.Sprintf(`{"index_key":%d,"attributes":{"id":"%s/%s"}}`, i, w.sid("PN", pair[0]), w.sid("XE", pair[1])))
+	}
 	state := filepath.Join(w.dir, "pulled.json")
-	w.must(os.WriteFile(state, []byte(w.terraformState([2]int{1, 1}, [2]int{1, 2}, [2]int{2, 2})), 0o600))
+	w.must(os.WriteFile(state, []byte(`{"version":4,"resources":[{"mode":"managed","type":"twilio_api_accounts_incoming_phone_numbers_assigned_add_ons","name":"line","instances":[`+
+		strings.Join(instances, ",")+`]}]}`), 0o600))
 	w.env = append(w.env, "TERRAFORM_STATE="+state)
 	printed := w.follow("terraform.md")
 	w.nothingChanged(v1alpha1.ManagementAuthoritative, 2)
@@ -154,59 +169,125 @@ func TestReviewAChange(t *testing.T) {
 	}
 }
 
-// No manager runs here, so that what the page acts on holds still: the statuses are
-// written by the test.
+// Each way through the page is taken on a fleet of its own, with a real manager.
 func TestInAnIncident(t *testing.T) {
-	w := newWorld(t, 2, 2)
-	w.assign(2, 1)
-	ctx := t.Context()
-	lease := &coordinationv1.Lease{}
-	lease.Name, lease.Namespace = "twilio-addon-operator.twilio-operator.dev", testenv.Namespace
-	_ = env.Client.Delete(ctx, lease.DeepCopy())
-	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: new("manager-0"), LeaseDurationSeconds: new(int32(15)), RenewTime: new(metav1.NowMicro())}
-	w.must(env.Client.Create(ctx, lease))
-	t.Cleanup(func() { w.must(env.Client.Delete(context.Background(), lease)) }) // a manager would wait for its end
-	stuck := &v1alpha1.PhoneNumberAddOnAssignment{
-		ObjectMeta: metav1.ObjectMeta{Name: "stuck", Namespace: namespace, Finalizers: []string{v1alpha1.FinalizerUnassign}},
-		Spec:       v1alpha1.PhoneNumberAddOnAssignmentSpec{PhoneNumberSID: v1alpha1.PhoneNumberSID(w.sid("PN", 1)), AddOnSIDs: []v1alpha1.AddOnSID{}},
+	startManager(t)
+	t.Run("stop and go on", incidentStops)
+	t.Run("release and approve", incidentHeld)
+	known := commandsOf(t, "incident.md", "What is wrong", "Stop everything", "Removals are held", "Objects are stuck in deletion", "Afterwards")
+	if all := commandsOf(t, "incident.md"); len(all) != len(known) {
+		t.Errorf("the page has %d commands, and only %d are run", len(all), len(known))
 	}
-	living := stuck.DeepCopy()
-	living.Name, living.Finalizers = "living", nil
-	w.must(env.Client.Create(ctx, stuck), env.Client.Create(ctx, living), env.Client.Delete(ctx, stuck))
-	w.must(env.Client.Get(ctx, client.ObjectKeyFromObject(stuck), stuck))
-	meta.SetStatusCondition(&stuck.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRemovalsHeld, Message: "Held."})
-	meta.SetStatusCondition(&stuck.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRemovalsHeld, Message: "Held."})
-	w.must(env.Client.Status().Update(ctx, stuck))
+}
+
+// newFleet has three numbers with an add-on and an object each, and a budget of one number.
+func newFleet(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, 4, 2)
 	account := &v1alpha1.TwilioAccount{}
-	w.must(env.Client.Get(ctx, client.ObjectKey{Name: "default"}, account))
-	account.Status.Removals = v1alpha1.RemovalsStatus{Hold: "7f3a", Held: 1, HeldSince: new(metav1.Now()), Cause: v1alpha1.RemovalsOverBudget, Sample: []string{"telephony/stuck"}}
-	w.must(env.Client.Status().Update(ctx, account))
-
-	printed := w.follow("incident.md")
-
-	w.must(env.Client.Get(ctx, client.ObjectKeyFromObject(account), account))
-	w.must(env.Client.Get(ctx, client.ObjectKeyFromObject(living), living), env.Client.Get(ctx, client.ObjectKeyFromObject(stuck), stuck))
-	got := []any{account.Spec.Suspend, account.Annotations[v1alpha1.AnnotationApproveRemovals], living.Spec.Suspend, living.Spec.DeletionPolicy,
-		stuck.Spec.DeletionPolicy, living.Annotations[v1alpha1.AnnotationReconcileRequestedAt] != ""}
-	if diff := cmp.Diff([]any{false, "7f3a", false, v1alpha1.DeletionDelete, v1alpha1.DeletionRetain, true}, got); diff != "" {
-		t.Error(diff)
+	w.must(env.Client.Get(t.Context(), client.ObjectKey{Name: "default"}, account))
+	account.Spec.RemovalBudget = v1alpha1.RemovalBudget{MaxNumbers: new(intstr.FromInt32(1)), MinNumbers: new(int32(1))}
+	w.must(env.Client.Update(t.Context(), account))
+	for i := range 3 {
+		w.create(fmt.Sprintf("line-%d", i+1), i+1, w.sid("XE", 1))
 	}
-	for text, part := range map[string]string{
+	w.settled(nil)
+	return w
+}
+
+// While an account is suspended nothing is done about its numbers; afterwards all of it is.
+func incidentStops(t *testing.T) {
+	w := newFleet(t)
+	printed := w.follow("incident.md", "What is wrong", "Stop everything")
+	w.says(printed, map[string]string{
 		"kubectl twilio-addons doctor":                              "0 findings",
-		"kubectl twilio-addons status -A --tree":                    "NOT READY  RemovalsHeld",
 		"kubectl twilio-addons suspend --account default --dry-run": "suspended (dry run: nothing was changed)",
 		"kubectl twilio-addons suspend --account default":           "twilioaccount/default suspended\n",
-		"kubectl twilio-addons suspend --all -n telephony":          "telephony/living suspended\n",
-		"kubectl twilio-addons approve default":                     "hold 7f3a approved: 1 number may lose add-ons\n  among them telephony/stuck\n",
-		"kubectl twilio-addons release --all -n telephony":          "telephony/stuck released: its add-ons stay assigned\n",
-		"kubectl twilio-addons inventory --account default":         "nobody manages add_on_1",
-	} {
-		if !strings.Contains(printed[text], part) {
-			t.Errorf("%s: no %q in %s", text, part, printed[text])
+		"kubectl twilio-addons suspend --all -n telephony":          "telephony/line-1 suspended\n",
+	})
+	w.eventually("everything is suspended", func() error { return w.all(v1alpha1.ReasonSuspended, 3) })
+	before := w.seq()
+	w.assign(1, 2) // drift
+	w.assign(4, 2) // nobody's number
+	w.ok("kubectl delete pnaa line-2 -n telephony --wait=false")
+	w.ok("kubectl twilio-addons reconcile line-1 -n telephony --wait")
+	if got := w.writes(before); len(got) > 0 {
+		t.Errorf("the operator made the writes %v while all was suspended", got)
+	}
+	printed = w.follow("incident.md", "Afterwards")
+	w.says(printed, map[string]string{"kubectl twilio-addons inventory --account default": "nobody manages add_on_2"})
+	want := []string{"unassign " + w.sid("PN", 1) + " " + w.sid("XE", 2)}
+	w.eventually("the drift is repaired", func() error {
+		if got := w.writes(before); !slices.Equal(got, want) {
+			return fmt.Errorf("writes %v, want %v", got, want)
+		}
+		return nil
+	})
+	// A deleted object that is suspended is let go with its add-ons.
+	w.eventually("two objects are settled", func() error { return w.all(v1alpha1.ReasonSynced, 2) })
+}
+
+// Of a fleet that is deleted at once, one number is free by the budget and the rest is held.
+// What is released goes and leaves its add-ons; what is approved is removed.
+func incidentHeld(t *testing.T) {
+	w := newFleet(t)
+	w.ok("kubectl create namespace elsewhere")
+	w.assign(4, 1)
+	w.ok("kubectl get pnaa line-3 -n telephony -o yaml | sed -e 's/namespace: telephony/namespace: elsewhere/' " +
+		"-e 's/" + w.sid("PN", 3) + "/" + w.sid("PN", 4) + "/' | kubectl apply -f -")
+	w.settled(nil)
+	w.ok("kubectl delete pnaa --all -n telephony --wait=false && kubectl delete pnaa --all -n elsewhere --wait=false")
+	w.eventually("all but one are held", func() error { return w.all(v1alpha1.ReasonRemovalsHeld, 3) })
+	w.says(w.follow("incident.md", "What is wrong", "Objects are stuck in deletion"), map[string]string{
+		"kubectl twilio-addons doctor":                     "0 findings",
+		"kubectl twilio-addons status -A --tree":           "NOT READY  RemovalsHeld",
+		"kubectl twilio-addons release --all -n telephony": " released: its add-ons stay assigned\n",
+	})
+	w.eventually("the released are gone", func() error { return w.all(v1alpha1.ReasonRemovalsHeld, 1) })
+	before := w.seq()
+	w.eventually("the account counts one", func() error {
+		if out := w.ok("kubectl get twilioaccount default -o jsonpath={.status.removals.held}"); out != "1" {
+			return errors.New(out)
+		}
+		return nil
+	})
+	w.says(w.follow("incident.md", "Removals are held"), map[string]string{
+		"kubectl twilio-addons approve default --dry-run": "approved: 1 number may lose add-ons (dry run: nothing was changed)\n  among them elsewhere/line-3",
+		"kubectl twilio-addons approve default":           "approved: 1 number may lose add-ons\n  among them elsewhere/line-3",
+	})
+	w.eventually("all are gone", func() error { return w.all("", 0) })
+	want := []string{"unassign " + w.sid("PN", 4) + " " + w.sid("XE", 1)}
+	if got := w.writes(before); !slices.Equal(got, want) {
+		t.Errorf("writes %v, want %v", got, want)
+	}
+	if got := w.writes(0); len(got) != 3+1+1 {
+		t.Errorf("writes %v, want three to assign, one to unassign that the budget leaves free, and the approved one", got)
+	}
+}
+
+// all is nil if there are so many objects, and each has the reason.
+func (w *world) all(reason string, count int) error {
+	w.Helper()
+	objects := w.objects(w.Context())
+	for _, o := range objects {
+		ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Reason != reason {
+			return fmt.Errorf("%s: %+v", o.Name, ready)
 		}
 	}
-	if got := w.writes(0); len(got) > 0 {
-		t.Errorf("writes %v", got)
+	if len(objects) != count {
+		return fmt.Errorf("%d objects, want %d", len(objects), count)
+	}
+	return nil
+}
+
+// says checks what commands printed: each has its part.
+func (w *world) says(printed, parts map[string]string) {
+	w.Helper()
+	for text, part := range parts {
+		if !strings.Contains(printed[text], part) {
+			w.Errorf("%s: no %q in %s", text, part, printed[text])
+		}
 	}
 }
 

@@ -125,14 +125,6 @@ var worlds int
 
 func (w *world) sid(prefix string, n int) string { return twiliosim.SID(prefix, w.number*1000+n) }
 
-// in is the world as a subtest sees it.
-func (w *world) in(t *testing.T) *world {
-	t.Helper()
-	sub := *w
-	sub.T, sub.env = t, slices.Clone(w.env)
-	return &sub
-}
-
 func (w *world) must(errs ...error) {
 	w.Helper()
 	if err := errors.Join(errs...); err != nil {

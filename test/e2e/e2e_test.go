@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,6 +43,7 @@ var (
 	sim *testenv.Simulator
 
 	account = twiliosim.SID("AC", 1)
+	token   = "e2etoken"
 	addOns  = []string{twiliosim.SID("XE", 1), twiliosim.SID("XE", 2), twiliosim.SID("XE", 3)}
 )
 
@@ -56,13 +59,13 @@ func TestMain(m *testing.M) {
 }
 
 func setTheScene(ctx context.Context) error {
-	err := sim.Admin.AddAccount(ctx, account, "e2etoken")
+	err := sim.Admin.AddAccount(ctx, account, token)
 	for i, xe := range addOns {
 		err = errors.Join(err, sim.Admin.InstallAddOn(ctx, account, xe, fmt.Sprintf("addon_%d", i)))
 	}
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "twilio", Namespace: testenv.Namespace},
-		StringData: map[string]string{v1alpha1.SecretKeyAuthToken: "e2etoken"},
+		StringData: map[string]string{v1alpha1.SecretKeyAuthToken: token},
 	}
 	twilioAccount := &v1alpha1.TwilioAccount{
 		ObjectMeta: metav1.ObjectMeta{Name: "default"},
@@ -72,19 +75,26 @@ func setTheScene(ctx context.Context) error {
 			AllowedNamespaces:    v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll},
 			APIBaseURL:           sim.URL,
 			ResyncInterval:       metav1.Duration{Duration: time.Hour},
+			RemovalBudget:        v1alpha1.RemovalBudget{MaxNumbers: new(intstr.FromString("100%"))},
 		},
 	}
 	return errors.Join(err, env.Client.Create(ctx, secret), env.Client.Create(ctx, twilioAccount))
 }
 
 // startManager starts a manager that is stopped at the end of the test, if it still runs.
+// Whatever it printed must not hold the credential.
 func startManager(t *testing.T, args ...string) *testenv.Process {
 	t.Helper()
 	manager, err := env.StartManager(t.Context(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = manager.Kill() })
+	t.Cleanup(func() {
+		_ = manager.Kill()
+		if log, err := os.ReadFile(manager.Log); err != nil || bytes.Contains(log, []byte(token)) {
+			t.Errorf("the manager printed the credential (or: %v)", err)
+		}
+	})
 	return manager
 }
 
