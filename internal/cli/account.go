@@ -41,13 +41,24 @@ func (a *app) switchAccount(ctx context.Context, t *target, done string, suspend
 	}
 	before := o.DeepCopy()
 	o.Spec.Suspend = suspend
-	if err := a.patch(ctx, cl, t, o, before); err != nil {
-		return fmt.Errorf("the TwilioAccount %s cannot be changed: %w", t.account, err)
+	if err := a.patchAccount(ctx, cl, t, o, before); err != nil {
+		return err
 	}
 	if o.Spec.Suspend != suspend {
 		return errors.New("the cluster's TwilioAccount has no field suspend: install the CustomResourceDefinitions of this version")
 	}
 	return write(a.Out, fmt.Sprintf("twilioaccount/%s %s%s\n", t.account, done, t.suffix()))
+}
+
+func (a *app) patchAccount(ctx context.Context, cl client.Client, t *target, o, before client.Object) error {
+	err := a.patch(ctx, cl, t, o, before)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return t.interrupted(err, "perhaps the TwilioAccount %s was changed", o.GetName())
+	case err != nil:
+		return fmt.Errorf("the TwilioAccount %s cannot be changed: %w", o.GetName(), err)
+	}
+	return nil
 }
 
 func (a *app) approveCommand() *cobra.Command {
@@ -94,8 +105,8 @@ func (a *app) approve(ctx context.Context, t *target, wanted string) error {
 	}
 	before := o.DeepCopy()
 	annotate(o, v1alpha1.AnnotationApproveRemovals, hold)
-	if err := a.patch(ctx, cl, t, o, before); err != nil {
-		return fmt.Errorf("the TwilioAccount %s cannot be changed: %w", t.account, err)
+	if err := a.patchAccount(ctx, cl, t, o, before); err != nil {
+		return err
 	}
 	text := fmt.Sprintf("twilioaccount/%s hold %s approved: %s may lose add-ons%s", t.account, hold, count(int(removals.Held), "number"), t.suffix())
 	if len(removals.Sample) > 0 {

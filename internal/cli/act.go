@@ -81,7 +81,7 @@ func (a *app) objects(ctx context.Context, cl client.Client, t *target) ([]v1alp
 type change func(o *v1alpha1.PhoneNumberAddOnAssignment) (done, nothing string)
 
 // act makes a change to each object of the target and says so line by line. It goes on
-// after an error, and its own error says how many there were.
+// after an error, and its own error says how many there were. An interrupt ends it.
 func (a *app) act(ctx context.Context, t *target, edit change) error {
 	if err := t.validate(); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (a *app) act(ctx context.Context, t *target, edit change) error {
 		a.note("no objects to act on")
 		return nil
 	}
-	failed := 0
+	changed, failed := 0, 0
 	for i := range objects {
 		o := &objects[i]
 		before := o.DeepCopy()
@@ -109,11 +109,16 @@ func (a *app) act(ctx context.Context, t *target, edit change) error {
 			}
 			continue
 		}
-		if err := a.patch(ctx, cl, t, o, before); err != nil {
+		err := a.patch(ctx, cl, t, o, before)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return t.interrupted(err, "%d of %s changed, and perhaps %s/%s", changed, count(len(objects), "object"), o.Namespace, o.Name)
+		case err != nil:
 			a.note("%s/%s: %s", o.Namespace, o.Name, oneLine(err.Error()))
 			failed++
 			continue
 		}
+		changed++
 		fmt.Fprintf(a.Out, "%s/%s %s%s\n", o.Namespace, o.Name, done, t.suffix())
 	}
 	if failed > 0 {
@@ -128,6 +133,15 @@ func (a *app) patch(ctx context.Context, cl client.Client, t *target, o, before 
 		options = append(options, client.DryRunAll)
 	}
 	return cl.Patch(ctx, o, client.MergeFrom(before), options...)
+}
+
+// interrupted is the error of an interrupt while a write was under way, which says what may
+// have been changed.
+func (t *target) interrupted(err error, changed string, args ...any) error {
+	if t.dryRun {
+		return err
+	}
+	return exit{1, "interrupted: " + fmt.Sprintf(changed, args...)}
 }
 
 func (t *target) suffix() string {
@@ -242,7 +256,7 @@ func (a *app) awaitReconciled(ctx context.Context, requested []*v1alpha1.PhoneNu
 		})
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return exit{1, "interrupted while waiting: the reconciles are requested"}
 		case limited.Err() != nil:
 			return fmt.Errorf("%d of %s not reconciled within %s, the first is %s/%s: is the operator running?",
 				len(requested)-i, count(len(requested), "object"), timeout, o.Namespace, o.Name)

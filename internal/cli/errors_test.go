@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -115,24 +114,5 @@ func TestReadersInterrupted(t *testing.T) {
 				t.Errorf("it left %v", left)
 			}
 		})
-	}
-}
-
-// A long read tells how far it is, on the error stream alone; a short one tells nothing.
-func TestProgress(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	quiet := w.run("export")
-	if quiet.errOut != "" {
-		t.Errorf("a short read tells %q", quiet.errOut)
-	}
-	w.progressEvery = time.Nanosecond
-	told := w.run("export")
-	if told.out != quiet.out {
-		t.Error("progress changes the output")
-	}
-	lines := strings.Split(strings.TrimSpace(told.errOut), "\n")
-	if last := fmt.Sprintf("3 of 3 numbers of %s read", ac); lines[len(lines)-1] != last {
-		t.Errorf("told %q, want it to end with %q", told.errOut, last)
 	}
 }

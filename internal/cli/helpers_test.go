@@ -33,8 +33,6 @@ type world struct {
 	t   *testing.T
 	url string
 	env map[string]string
-	// progressEvery is that of Options.
-	progressEvery time.Duration
 }
 
 // newWorld has 3 numbers and 3 add-ons: the first number carries two, the second one.
@@ -80,8 +78,7 @@ func (w *world) runIn(ctx context.Context, stdin string, args ...string) result 
 		Getenv:  func(name string) string { return w.env[name] },
 		Version: "test",
 		// Longer than a pause of the limiter after a few failures, which is 1 s.
-		Patience:      2 * time.Second,
-		ProgressEvery: w.progressEvery,
+		Patience: 2 * time.Second,
 	})
 	return result{code, out.String(), errOut.String()}
 }

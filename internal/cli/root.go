@@ -34,9 +34,6 @@ type Options struct {
 	// Patience is how long the program waits at a time while Twilio fails or throttles,
 	// before it gives up. Default 10 s.
 	Patience time.Duration
-	// ProgressEvery is how often a long read tells how far it is, where the error stream is
-	// no terminal. Default 10 s.
-	ProgressEvery time.Duration
 }
 
 // app is what all commands share.
@@ -44,10 +41,10 @@ type app struct {
 	genericiooptions.IOStreams
 	getenv  func(string) string
 	version string
-	// patience and progressEvery are those of Options.
-	patience, progressEvery time.Duration
-	kube                    *genericclioptions.ConfigFlags
-	twilio                  twilioFlags
+	// patience is that of Options.
+	patience time.Duration
+	kube     *genericclioptions.ConfigFlags
+	twilio   twilioFlags
 }
 
 // exit is an error with an exit code of its own. Without a message nothing is printed:
@@ -64,7 +61,7 @@ func (e exit) Error() string { return e.message }
 func Run(ctx context.Context, o Options) int {
 	a := &app{
 		IOStreams: o.Streams, getenv: o.Getenv, version: o.Version, kube: genericclioptions.NewConfigFlags(true),
-		patience: cmp.Or(o.Patience, live.DefaultPatience), progressEvery: cmp.Or(o.ProgressEvery, lineEvery),
+		patience: cmp.Or(o.Patience, live.DefaultPatience),
 	}
 	root := a.command()
 	root.SetArgs(o.Args)

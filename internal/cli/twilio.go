@@ -40,6 +40,7 @@ type twilioFlags struct {
 	baseURL           string
 	allowInsecure     bool
 	concurrency       int
+	quiet             bool
 }
 
 func (f *twilioFlags) bind(flags *pflag.FlagSet) {
@@ -49,6 +50,7 @@ func (f *twilioFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.baseURL, "api-base-url", "", "Where Twilio's REST API is. Default: $"+envBaseURL+", or "+twilio.DefaultBaseURL+".")
 	flags.BoolVar(&f.allowInsecure, "allow-insecure-twilio-url", false, "Admit plain http to hosts that are not loopback. The credential then travels unprotected.")
 	flags.IntVar(&f.concurrency, "max-concurrent-requests", twilio.DefaultMaxConcurrency, "How many requests to Twilio may be in flight at once, 1 to 100.")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Do not show how far a long read is.")
 }
 
 func (f *twilioFlags) bindOperatorNamespace(flags *pflag.FlagSet) {
@@ -267,8 +269,8 @@ func explain(ctx context.Context, err error) string {
 	return fmt.Sprintf("the account %s cannot be read: %s", e.accountSID, oneLine(err.Error()))
 }
 
-// progress tells how far a long read is: on a terminal on one line that it rewrites,
-// elsewhere a line now and then.
+// progress tells how far a long read is, unless --quiet is given: on a terminal on one line
+// that it rewrites, elsewhere a line now and then.
 type progress struct {
 	app      *app
 	what     string
@@ -288,11 +290,11 @@ func (a *app) newProgress(what string) *progress {
 
 // update is not called concurrently.
 func (p *progress) update(done, total int) {
-	every := p.app.progressEvery
+	every := lineEvery
 	if p.terminal {
 		every = terminalEvery
 	}
-	if time.Since(p.last) < every {
+	if p.app.twilio.quiet || time.Since(p.last) < every {
 		return
 	}
 	p.last = time.Now()

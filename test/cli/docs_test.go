@@ -147,7 +147,7 @@ func TestReviewAChange(t *testing.T) {
 	w.assign(2, 3)
 	w.ok("kubectl twilio-addons export -n telephony --output-dir numbers --kustomization --policy Authoritative")
 	w.ok("git init -q && git add -A && git commit -q -m first && git update-ref refs/remotes/origin/main HEAD")
-	first := filepath.Join(w.dir, "numbers", fmt.Sprintf("1415%04d001.yaml", worlds))
+	first := filepath.Join(w.dir, "numbers", fmt.Sprintf("1415%04d001.yaml", w.number))
 	content, err := os.ReadFile(first)
 	w.must(err)
 	changed := strings.Replace(string(content), w.sid("XE", 2), w.sid("XE", 3), 1)
@@ -298,7 +298,7 @@ func TestStatus(t *testing.T) {
 	w.ok("kubectl twilio-addons export --all -n telephony | kubectl apply -f -")
 	w.settled(nil)
 	w.ok("kubectl twilio-addons status -n telephony --fail")
-	name := fmt.Sprintf("tel-1415%04d001", worlds)
+	name := fmt.Sprintf("tel-1415%04d001", w.number)
 	if got := w.ok("kubectl twilio-addons status -n telephony -o name"); !strings.Contains(got, "phonenumberaddonassignment.addons.twilio-operator.dev/"+name+"\n") {
 		t.Errorf("names %s", got)
 	}

@@ -100,17 +100,20 @@ func startManager(t *testing.T) {
 	})
 }
 
-// world is a Twilio account of a test's own, and the TwilioAccount default that stands for it.
+// world is a Twilio account of a test's own, for some also in the cluster as the TwilioAccount
+// default.
 type world struct {
 	*testing.T
+	number  int
 	account string // SID
 	dir     string // where commands run
 	env     []string
 }
 
+// worlds counts them: each has SIDs of its own.
 var worlds int
 
-func (w *world) sid(prefix string, n int) string { return twiliosim.SID(prefix, worlds*1000+n) }
+func (w *world) sid(prefix string, n int) string { return twiliosim.SID(prefix, w.number*1000+n) }
 
 func (w *world) must(errs ...error) {
 	w.Helper()
@@ -119,11 +122,11 @@ func (w *world) must(errs ...error) {
 	}
 }
 
-// newWorld has so many numbers and add-ons. The budget is off: what is tested here is not it.
-func newWorld(t *testing.T, numbers, addOns int) *world {
+// newTwilio is an account in Twilio with so many numbers and add-ons.
+func newTwilio(t *testing.T, numbers, addOns int) *world {
 	t.Helper()
 	worlds++
-	w := &world{T: t, account: twiliosim.SID("AC", worlds), dir: t.TempDir()}
+	w := &world{T: t, number: worlds, account: twiliosim.SID("AC", worlds), dir: t.TempDir()}
 	ctx := t.Context()
 	w.must(sim.Admin.AddAccount(ctx, w.account, token))
 	for i := range addOns {
@@ -135,11 +138,18 @@ func newWorld(t *testing.T, numbers, addOns int) *world {
 	w.env = append(os.Environ(), "KUBECONFIG="+env.Kubeconfig, "PATH="+tools+":"+os.Getenv("PATH"), "HOME="+w.dir,
 		"TWILIO_ACCOUNT_SID="+w.account, "TWILIO_AUTH_TOKEN="+token, "TWILIO_API_BASE_URL="+sim.URL,
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com")
+	return w
+}
+
+// newWorld is one that the cluster knows. The budget is off: what is tested here is not it.
+func newWorld(t *testing.T, numbers, addOns int) *world {
+	t.Helper()
+	w := newTwilio(t, numbers, addOns)
 	tenancy := testenv.Tenancy{Name: "default", AccountSID: w.account, AuthToken: token, URL: sim.URL}
 	account := tenancy.Account()
 	account.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
 	account.Spec.RemovalBudget.MaxNumbers = new(intstr.FromString("100%"))
-	w.must(env.Client.Create(ctx, tenancy.Secret()), env.Client.Create(ctx, account))
+	w.must(env.Client.Create(t.Context(), tenancy.Secret()), env.Client.Create(t.Context(), account))
 	t.Cleanup(func() { w.must(env.Clear(context.Background())) })
 	return w
 }
