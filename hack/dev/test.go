@@ -14,7 +14,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -99,7 +101,8 @@ func goTest(ctx context.Context, packages []goPackage, race bool, flags []string
 			return err
 		}
 	}
-	command := []string{"go", "test"}
+	// The tests of whole programs mostly wait: one package more than there are processors.
+	command := []string{"go", "test", "-p", strconv.Itoa(runtime.NumCPU() + 1)}
 	if race {
 		command = append(command, "-race")
 	}

@@ -45,7 +45,7 @@ func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
 	for _, path := range paths {
 		t.Run(path, func(t *testing.T) {
 			if name, ofCLI := strings.CutPrefix(path, "docs/cli/"); ofCLI {
-				if !strings.Contains(string(cli), `.follow("`+name+`")`) {
+				if !strings.Contains(string(cli), `.follow("`+name+`"`) {
 					t.Error("no test of test/cli follows the page")
 				}
 				return
