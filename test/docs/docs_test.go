@@ -147,8 +147,24 @@ func followReference(p *page) {
 		}
 		return nil
 	})
+	p.rotate()
 	p.says(p.follow("clusterrolebinding"), "created")
 	p.Cleanup(func() { p.sh("kubectl delete clusterrolebinding prometheus-reads-twilio-addon-operator") })
+}
+
+// rotate follows the recipe for a new API key. The operator works on when the old one is gone.
+func (p *page) rotate() {
+	p.Helper()
+	p.must(
+		sim.Admin.AddAPIKey(p.Context(), account, "SK123456789abcdef0123456789abcdef0", "newsecret", twiliosim.KeyStandard),
+		os.WriteFile(filepath.Join(p.dir, "api-key-secret"), []byte("newsecret"), 0o600),
+	)
+	p.follow("create secret")
+	p.says(p.follow("verifiedSecret"), "condition met")
+	p.must(sim.Admin.DeleteAPIKey(p.Context(), apiKey))
+	p.sh("kubectl patch pnaa support-line --namespace telephony --type=merge --patch '{\"spec\":{\"addOnSIDs\":[\"" + spamScore + "\"]}}'")
+	p.assigned(supportLine, spamScore)
+	p.accountIs(v1alpha1.ReasonCredentialsAccepted)
 }
 
 func followAdmission(p *page) {

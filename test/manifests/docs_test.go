@@ -219,6 +219,44 @@ func TestFlagsInTheDocsExist(t *testing.T) {
 	}
 }
 
+// The workflows, and what they run, call make targets and scripts that exist.
+func TestWorkflowsCallWhatExists(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(root, ".github", "workflows", "*.yml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no workflow: %v", err)
+	}
+	call := regexp.MustCompile(`(?m)(?:^|\s)make((?: [a-z][a-z-]*)+)(?: |$)`)
+	script := regexp.MustCompile(`\.ci/\w+`)
+	calls := 0
+	for _, file := range append(files, filepath.Join(root, ".ci", "run")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := regexp.MustCompile(`(?m)^\s*#.*$`).ReplaceAllString(string(text), "")
+		for _, match := range call.FindAllStringSubmatch(content, -1) {
+			for target := range strings.FieldsSeq(match[1]) {
+				calls++
+				if !strings.Contains(string(makefile), "\n"+target+":") {
+					t.Errorf("%s: the Makefile has no target %s", filepath.Base(file), target)
+				}
+			}
+		}
+		for _, path := range script.FindAllString(content, -1) {
+			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+				t.Errorf("%s: %v", filepath.Base(file), err)
+			}
+		}
+	}
+	if calls < 10 {
+		t.Errorf("found only %d calls of make", calls)
+	}
+}
+
 func TestMakeTargetsInTheDocsExist(t *testing.T) {
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	if err != nil {
