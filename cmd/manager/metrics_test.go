@@ -14,8 +14,10 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,16 +64,40 @@ func writeCertificate(t *testing.T, folder string) *x509.CertPool {
 func TestMetricsCertificate(t *testing.T) {
 	folder := t.TempDir()
 	trusted := writeCertificate(t, folder)
+	address := freeAddress(t)
+	serving := metricsOptions(&options{metricsAddress: address, secureMetrics: true, metricsCertDir: folder})
+	serving.FilterProvider = nil // it asks an API server, and this is about the certificate
+	ctx := startMetrics(t, serving)
+	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: trusted, ServerName: metricsHost, MinVersion: tls.VersionTLS12}}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		connection, err := dialer.DialContext(ctx, "tcp", address)
+		if err == nil {
+			if err := connection.Close(); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || time.Now().After(deadline) {
+			t.Fatalf("connecting: %v (%v)", err, unverified)
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	serving := metricsOptions(&options{metricsAddress: address, secureMetrics: true, metricsCertDir: folder})
-	serving.FilterProvider = nil // it asks an API server, and this is about the certificate
+	return listener.Addr().String()
+}
+
+// startMetrics serves metrics until the test ends, or the returned context.
+func startMetrics(t *testing.T, serving metricsserver.Options) context.Context {
+	t.Helper()
 	server, err := metricsserver.NewServer(serving, &rest.Config{}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -85,17 +111,33 @@ func TestMetricsCertificate(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: trusted, ServerName: metricsHost, MinVersion: tls.VersionTLS12}}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		connection, err := dialer.DialContext(ctx, "tcp", address)
-		if err == nil {
-			if err := connection.Close(); err != nil {
-				t.Error(err)
-			}
-			return
+	return ctx
+}
+
+// Only the format of OpenMetrics has exemplars. Who does not ask for it gets the older one.
+func TestMetricsFormats(t *testing.T) {
+	address := freeAddress(t)
+	ctx := startMetrics(t, metricsOptions(&options{metricsAddress: address}))
+	for accept, want := range map[string]string{"application/openmetrics-text; version=1.0.0": "application/openmetrics-text", "": "text/plain"} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || time.Now().After(deadline) {
-			t.Fatalf("connecting: %v (%v)", err, unverified)
+		request.Header.Set("Accept", accept)
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			answer, err := http.DefaultClient.Do(request)
+			if err == nil {
+				if got := answer.Header.Get("Content-Type"); !strings.HasPrefix(got, want) {
+					t.Errorf("the answer to %q is of type %q, want %s", accept, got, want)
+				}
+				if err := answer.Body.Close(); err != nil {
+					t.Error(err)
+				}
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -294,7 +294,7 @@ func (c *Client) once(ctx context.Context, op Operation, pn string, run exchange
 	// Not by a constructor of twilio-go: those read the environment.
 	err := over.finish(run(openapi.NewApiService(&sdk.RequestHandler{Client: over}), over))
 	over.fillReceipt()
-	c.metrics.exchanged(c.label, op, err, time.Since(start))
+	c.metrics.exchanged(c.label, op, requestID(over.header), err, time.Since(start))
 	c.limiter.ended(ticket, err) // last: it may drop the account with its metrics
 	return err
 }

@@ -158,7 +158,7 @@ func TestDroppedLimiterLeadsToItsSuccessor(t *testing.T) {
 	ls.Forget(testAccount)
 	call := stale.began(testNumber)
 	wantAccounts(t, ls, "a call of a client that is still there", 1)
-	m.exchanged(testAccount, OpVerify, nil, time.Second)
+	m.exchanged(testAccount, OpVerify, "", nil, time.Second)
 	stale.ended(call, nil)
 	wantAccounts(t, ls, "it has ended", 0)
 	if diff := cmp.Diff(map[string]float64{}, series(t, registry)); diff != "" {

@@ -84,6 +84,9 @@ const (
 	labelOperation = "operation"
 	labelOutcome   = "outcome"
 	labelPriority  = "priority"
+
+	// exemplarRequestID is the label of the durations' exemplars.
+	exemplarRequestID = "request_id"
 )
 
 // NewMetrics returns the metrics and registers them with r, which may be nil.
@@ -122,17 +125,27 @@ func (m *Metrics) ForgetAccount(accountSID string) {
 	m.throttled.DeletePartialMatch(account)
 }
 
-// exchanged counts one HTTP request of the account, a canonical SID.
-func (m *Metrics) exchanged(account string, op Operation, err error, took time.Duration) {
+// exchanged counts one HTTP request of the account, a canonical SID. The ID that Twilio gave
+// the request, if there is one, becomes the exemplar of its duration.
+func (m *Metrics) exchanged(account string, op Operation, requestID string, err error, took time.Duration) {
 	how := outcomeOf(err)
 	if m == nil || how == outcomeNotSent {
 		return
 	}
 	m.requests.WithLabelValues(account, string(op), string(how)).Inc()
-	m.durations.WithLabelValues(account, string(op)).Observe(took.Seconds())
+	m.observe(m.durations.WithLabelValues(account, string(op)), took, requestID)
 	if how == outcomeThrottled {
 		m.throttled.WithLabelValues(account).Inc()
 	}
+}
+
+func (m *Metrics) observe(duration prometheus.Observer, took time.Duration, requestID string) {
+	exemplar, ok := duration.(prometheus.ExemplarObserver)
+	if !ok || requestID == "" {
+		duration.Observe(took.Seconds())
+		return
+	}
+	exemplar.ObserveWithExemplar(took.Seconds(), prometheus.Labels{exemplarRequestID: requestID})
 }
 
 // show reads the state of the limiters at each scrape, so that it is never stale and

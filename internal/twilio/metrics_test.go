@@ -92,9 +92,45 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// The time of a request leads to its ID, which Twilio's support asks for. An answer without
+// one has none.
+func TestExemplars(t *testing.T) {
+	const id = "RQ0123456789abcdef0123456789abcdef"
+	registry := prometheus.NewPedanticRegistry()
+	m := NewMetrics(registry)
+	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.Header().Set("Twilio-Request-Id", id)
+		}
+		answer(200, page(""))(w, r)
+	})
+	client := newClient(t, s.URL, Options{Metrics: m})
+	if _, err := client.ListAssignedAddOns(t.Context(), testNumber); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = client.AssignAddOn(t.Context(), testNumber, testAddOn)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			for _, bucket := range metric.GetHistogram().GetBucket() {
+				for _, label := range bucket.GetExemplar().GetLabel() {
+					got[metric.GetLabel()[1].GetValue()+" "+label.GetName()+"="+label.GetValue()]++
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"list_assigned_add_ons request_id=" + id: 1}, got); diff != "" {
+		t.Errorf("exemplars (-want +got):\n%s", diff)
+	}
+}
+
 func TestNilMetricsCountNothing(*testing.T) {
 	var m *Metrics
-	m.exchanged(testAccount, OpAssign, nil, 0)
+	m.exchanged(testAccount, OpAssign, "", nil, 0)
 	m.ForgetAccount(testAccount)
 	NewLimiters(m).Forget(testAccount)
 }

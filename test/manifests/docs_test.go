@@ -195,7 +195,7 @@ var othersFlags = map[string]string{
 	"field-selector": "kubectl", "for": "kubectl", "from-file": "kubectl", "from-literal": "kubectl", "namespace": "kubectl",
 	"output": "kubectl", "overwrite": "kubectl", "server-side": "kubectl", "timeout": "kubectl", "type": "kubectl",
 	"show-labels": "kubectl", "kustomize": "kubectl", "patch-file": "kubectl", "cascade": "argocd", "wait": "kubectl", "patch": "kubectl", "clusterrole": "kubectl", "serviceaccount": "kubectl",
-	"exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
+	"enable-feature": "Prometheus", "exit": "the demo", "scenario": "the bench", "counts-only": "the bench", "profiles": "the bench",
 	"docker-server": "kubectl", "docker-username": "kubectl", "docker-password": "kubectl",
 	"body-file": "gh", "edit-last": "gh", "create-if-none": "gh",
 	"set": "Helm", "take-ownership": "Helm", "force-conflicts": "Helm", "reuse-values": "Helm",
