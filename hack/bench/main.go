@@ -32,6 +32,7 @@
 //	converge.go   scenarios converge and storm: new objects
 //	edit.go       scenarios edit, edit-busy and neighbour: edits of synced objects
 //	rest.go       scenarios rest and restart: synced objects
+//	trouble.go    scenarios failover and flaky: a dead leader, calls that fail now and then
 //	remove.go     scenario delete
 //	plugin.go     scenario plugin: export and plan of the kubectl plugin
 //	growth.go     scenario growth: memory and start-up by number of objects
@@ -115,6 +116,8 @@ func scenarios() []scenario {
 		{"restart", restart, true},
 		{"storm", storm, false},
 		{"neighbour", neighbour, false},
+		{"failover", failover, false},
+		{"flaky", flaky, true},
 		{"delete", remove, true},
 		{"plugin", plugin, true},
 		{"growth", growth, false},
