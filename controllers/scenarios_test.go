@@ -852,6 +852,14 @@ func TestRestartCostsNothing(t *testing.T) {
 	b := w.assignment("edited", edited, []int{0})
 	awaitReason(t, a, v1alpha1.ReasonSynced)
 	awaitReason(t, b, v1alpha1.ReasonSynced)
+	// The account has it on record that its Secret, which was given a finalizer, is the one
+	// that was verified.
+	eventually(t, "the account knows its Secret", func() (bool, string) {
+		secret := w.secret()
+		get(t, secret)
+		known := w.twilioAccount().Status.VerifiedSecret
+		return len(secret.Finalizers) == 1 && known == versionOf(secret), known
+	})
 	path := "/namespaces/" + w.name + "/phonenumberaddonassignments/resting"
 	calls, written := s.sim.Calls().ByNumber[resting], s.writes.of(path)
 	account := s.sim.CallTotals().ByAccount[w.account].Calls
