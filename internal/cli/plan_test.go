@@ -69,6 +69,16 @@ func in(c *review.Change) string {
 	return strings.Join(parts, " ")
 }
 
+// inAll is a whole review in short: each object, whether it is deleted, and its change.
+func inAll(r *review.Review) string {
+	var all []string
+	for i := range r.Changes {
+		c := &r.Changes[i]
+		all = append(all, strings.TrimSpace(fmt.Sprintf("%s %t %s", c.Object, c.Deleted, in(c))))
+	}
+	return strings.Join(all, "\n")
+}
+
 func TestPlan(t *testing.T) {
 	// The first number carries 1 and 2, the second 1, the third nothing; 1 to 3 are installed.
 	cases := map[string]struct {
@@ -144,12 +154,7 @@ func TestPlanAgainst(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.code != code {
 			t.Fatalf("exit %d: %v: %s%s", r.code, err, r.out, r.errOut)
 		}
-		var all []string
-		for i := range got.Changes {
-			c := &got.Changes[i]
-			all = append(all, strings.TrimSpace(fmt.Sprintf("%s %t %s", c.Object, c.Deleted, in(c))))
-		}
-		if diff := cmp.Diff(want, strings.Join(all, "\n")); diff != "" {
+		if diff := cmp.Diff(want, inAll(&got)); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -256,6 +261,33 @@ func TestPlanOfASuspendedAccount(t *testing.T) {
 	code, got := w.planned(documents(account, object("a", 1, nil)))
 	if code != 0 || in(&got.Changes[0]) != "" || got.Changes[0].Note != "the account is suspended: nothing is done" {
 		t.Errorf("exit %d: %+v", code, got.Changes)
+	}
+}
+
+// An heir whose account is suspended takes nothing over: what the deleted object answers for
+// goes.
+func TestPlanOfASuspendedHeir(t *testing.T) {
+	account := func(name string, suspend bool) string {
+		return fmt.Sprintf("apiVersion: addons.twilio-operator.dev/v1alpha1\nkind: TwilioAccount\nmetadata: {name: %s}\nspec:\n  accountSID: %s\n  credentialsSecretRef: {name: s}\n  suspend: %t\n", name, ac, suspend)
+	}
+	for suspended, want := range map[bool]string{true: "default/a true -1 -2\ndefault/b false", false: "default/a true -1\ndefault/b false =2"} {
+		w := newWorld(t)
+		dir := t.TempDir()
+		git(t, dir, "init", "-q")
+		put(t, filepath.Join(dir, "accounts.yaml"), documents(account("default", false), account("twin", suspended)))
+		first := put(t, filepath.Join(dir, "a.yaml"), object("a", 1, []int{1, 2}))
+		git(t, dir, "add", "-A")
+		git(t, dir, "commit", "-q", "-m", "first")
+		remove(t, first)
+		put(t, filepath.Join(dir, "b.yaml"), object("b", 1, []int{2}, "accountRef: {name: twin}"))
+		r := w.run("plan", "-f", dir, "--against", "HEAD", "-o", "json")
+		var got review.Review
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+			t.Fatalf("exit %d: %v: %s%s", r.code, err, r.out, r.errOut)
+		}
+		if diff := cmp.Diff(want, inAll(&got)); diff != "" {
+			t.Errorf("suspended %t: %s", suspended, diff)
+		}
 	}
 }
 

@@ -104,10 +104,11 @@ func startManager(t *testing.T) {
 // default.
 type world struct {
 	*testing.T
-	number  int
-	account string // SID
-	dir     string // where commands run
-	env     []string
+	number     int
+	account    string // SID
+	subaccount string // SID; "" for most
+	dir        string // where commands run
+	env        []string
 }
 
 // worlds counts them: each has SIDs of its own.
@@ -145,13 +146,19 @@ func newTwilio(t *testing.T, numbers, addOns int) *world {
 func newWorld(t *testing.T, numbers, addOns int) *world {
 	t.Helper()
 	w := newTwilio(t, numbers, addOns)
-	tenancy := testenv.Tenancy{Name: "default", AccountSID: w.account, AuthToken: token, URL: sim.URL}
+	w.addTwilioAccount("default", w.account)
+	t.Cleanup(func() { w.must(env.Clear(context.Background())) })
+	return w
+}
+
+// addTwilioAccount makes an account known to the cluster.
+func (w *world) addTwilioAccount(name, sid string) {
+	w.Helper()
+	tenancy := testenv.Tenancy{Name: name, AccountSID: sid, AuthToken: token, URL: sim.URL}
 	account := tenancy.Account()
 	account.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
 	account.Spec.RemovalBudget.MaxNumbers = new(intstr.FromString("100%"))
-	w.must(env.Client.Create(t.Context(), tenancy.Secret()), env.Client.Create(t.Context(), account))
-	t.Cleanup(func() { w.must(env.Clear(context.Background())) })
-	return w
+	w.must(env.Client.Create(w.Context(), tenancy.Secret()), env.Client.Create(w.Context(), account))
 }
 
 func (w *world) objects(ctx context.Context) []v1alpha1.PhoneNumberAddOnAssignment {
@@ -209,7 +216,7 @@ func (w *world) writes(seq int64) []string {
 	w.must(err)
 	var out []string
 	for _, m := range journal {
-		if m.Actor == twiliosim.ActorAPI && m.Account == w.account {
+		if m.Actor == twiliosim.ActorAPI && (m.Account == w.account || m.Account == w.subaccount) {
 			out = append(out, strings.Join([]string{string(m.Change), m.Number, m.AddOn}, " "))
 		}
 	}

@@ -388,11 +388,12 @@ func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
 	}
 	heir := r.owners[numberOf(old)]
 	c.Note = "deleted"
-	if heir != nil {
+	if r.acts(heir) {
 		c.Note = "deleted: " + key(heir) + " takes the number over"
 	}
 	goes := func(sid string) bool {
-		return !keeps(heir, sid) &&
+		kept := r.acts(heir) && lists(heir, sid)
+		return !kept &&
 			slices.ContainsFunc(n.AddOns, func(l twilio.AssignedAddOn) bool { return strings.EqualFold(l.SID, sid) })
 	}
 	wasOwner := r.ownersBefore[numberOf(old)] == old
@@ -412,10 +413,10 @@ func (r *reviewer) fillDeleted(c *Change, old *manifests.Assignment) {
 	}
 }
 
-// keeps says whether the heir of a number answers for an add-on from now on. One that
-// makes no writes answers for nothing.
-func keeps(heir *manifests.Assignment, sid string) bool {
-	return heir != nil && !heir.Spec.Suspend && heir.Spec.ManagementPolicy != v1alpha1.ManagementObserve && lists(heir, sid)
+// acts says whether the heir of a number answers for what it lists from now on. One that makes
+// no writes, or whose account is suspended, answers for nothing.
+func (r *reviewer) acts(heir *manifests.Assignment) bool {
+	return heir != nil && !heir.Spec.Suspend && heir.Spec.ManagementPolicy != v1alpha1.ManagementObserve && !r.suspended(heir)
 }
 
 // departure names what a deleted object removes from a number.
