@@ -44,10 +44,12 @@ func main() {
 type options struct {
 	version, output, url string
 	platforms            []string
+	// compile returns the program for the platform of an archive.
+	compile func(ctx context.Context, o *options, a *archive) ([]byte, error)
 }
 
 func run(ctx context.Context, args []string) error {
-	var o options
+	o := options{compile: compile}
 	flags := flag.NewFlagSet("plugin", flag.ContinueOnError)
 	flags.StringVar(&o.version, "version", "dev", "version of the plugin")
 	flags.StringVar(&o.output, "output", "dist", "folder to write to")
@@ -60,13 +62,18 @@ func run(ctx context.Context, args []string) error {
 	if o.url == "" {
 		o.url = homepage + "/releases/download/" + o.version
 	}
+	return release(ctx, &o)
+}
+
+// release writes the archives, their checksums and the manifest.
+func release(ctx context.Context, o *options) error {
 	if err := os.MkdirAll(o.output, 0o755); err != nil {
 		return err
 	}
 	var archives []archive
 	for _, platform := range o.platforms {
 		fmt.Fprintf(os.Stderr, "building %s for %s\n", binary, platform)
-		a, err := build(ctx, &o, platform)
+		a, err := build(ctx, o, platform)
 		if err != nil {
 			return fmt.Errorf("%s: %w", platform, err)
 		}
@@ -74,7 +81,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(o.output, "kubectl-twilio_addons.sha256"), checksums(archives), 0o644),
-		os.WriteFile(filepath.Join(o.output, "twilio-addons.krew.yaml"), krew(&o, archives), 0o644),
+		os.WriteFile(filepath.Join(o.output, "twilio-addons.krew.yaml"), krew(o, archives), 0o644),
 	)
 }
 
@@ -97,7 +104,7 @@ func build(ctx context.Context, o *options, platform string) (archive, error) {
 	if goos == "windows" {
 		a.bin += ".exe"
 	}
-	program, err := compile(ctx, o, &a)
+	program, err := o.compile(ctx, o, &a)
 	if err != nil {
 		return archive{}, err
 	}
