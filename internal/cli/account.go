@@ -71,7 +71,7 @@ func (a *app) approveCommand() *cobra.Command {
 this hold: it lets go what waits, and has no effect on what comes later. With
 --hold it is only given if the hold is still the one you have looked at.`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeWith(a.accountNames),
+		ValidArgsFunction: completeArgs(a.accountNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t.account = args[0]
 			return a.approve(cmd.Context(), &t, hold)

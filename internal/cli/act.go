@@ -34,7 +34,7 @@ func (a *app) bindTarget(cmd *cobra.Command, t *target, account string) {
 	flags.StringVar(&t.account, "account", "", account)
 	bindDryRun(cmd, t)
 	a.completeFlag(cmd, "account", a.accountNames)
-	cmd.ValidArgsFunction = completeWith(a.assignmentNames)
+	cmd.ValidArgsFunction = completeArgs(a.assignmentNames)
 }
 
 func bindDryRun(cmd *cobra.Command, t *target) {

@@ -5,6 +5,8 @@ package cli
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +34,21 @@ func completeWith(list names) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveError | cobra.ShellCompDirectiveNoFileComp
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeArgs completes arguments with live names, each of them once, for as long as the command
+// takes another one.
+func completeArgs(list names) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if cmd.Args != nil && cmd.Args(cmd, append(slices.Clone(args), typed)) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		found, directive := completeWith(list)(cmd, args, typed)
+		return slices.DeleteFunc(found, func(choice string) bool {
+			name, _, _ := strings.Cut(choice, "\t")
+			return slices.Contains(args, name)
+		}), directive
 	}
 }
 

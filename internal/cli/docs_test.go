@@ -81,14 +81,18 @@ func TestHelp(t *testing.T) {
 // those that list have -o with json, yaml and name.
 func TestCommandsAreOfOneKind(t *testing.T) {
 	writes, lists := []string{"approve", "release", "reconcile", "suspend", "resume"}, []string{"status", "inventory"}
+	neither := []string{"export", "plan", "doctor", "version"}
 	for _, sub := range root().Commands() {
+		if !slices.Contains(slices.Concat(writes, lists, neither), sub.Name()) {
+			t.Errorf("say in this test whether %s writes to the cluster, or lists", sub.Name())
+		}
 		if takesNames := sub.Args == nil || sub.Args(sub, []string{"name"}) == nil; takesNames && sub.ValidArgsFunction == nil && !sub.HasSubCommands() {
 			t.Errorf("%s takes names and completes none", sub.Name())
 		}
 		if has := sub.Flags().Lookup("dry-run") != nil; has != slices.Contains(writes, sub.Name()) {
 			t.Errorf("%s: --dry-run is there: %t", sub.Name(), has)
 		}
-		for _, flag := range []string{"account", "output"} {
+		for _, flag := range []string{"account", "account-ref", "output", "policy", "name-from"} {
 			if sub.Flags().Lookup(flag) == nil {
 				continue
 			}

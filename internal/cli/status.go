@@ -33,7 +33,7 @@ ready and why not, its age, and when the operator checks it next. What is
 unhealthy comes first. --tree shows the accounts, with the numbers below them
 and the add-ons below those.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.status(cmd.Context(), &f, args) },
-		ValidArgsFunction: completeWith(a.assignmentNames),
+		ValidArgsFunction: completeArgs(a.assignmentNames),
 	}
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "Show the objects of all namespaces.")
