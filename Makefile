@@ -95,6 +95,14 @@ test-modules: test-alerts test-argocd test-image test-chart ## Run the tests of 
 test-unit: | $(DEV) ## Run the tests that need no control plane, without the race detector (TESTS=./… for some packages).
 	@$(DEV) test-unit "$(TESTS)" -timeout $(TEST_TIMEOUT)
 
+OLDEST := hack/controlplane/oldest
+OLDEST_TESTS ?= ./test/api ./test/admission ./test/manifests ./test/e2e ./test/rights
+
+.PHONY: test-oldest
+test-oldest: $(BIN)/oldest/kube-apiserver $(BIN)/kustomize ## Test against the oldest Kubernetes that is promised (its API server is compiled once, in ten minutes).
+	@assets=$$($(CONTROL_PLANE) --with-controller-manager) && ln -sf "$$assets/etcd" "$$assets/kube-controller-manager" $(BIN)/oldest/
+	@KUBEBUILDER_ASSETS=$(abspath $(BIN)/oldest) EXPECT_KUBERNETES=$(oldest_version) $(DEV) test "$(OLDEST_TESTS)" -count=1 -timeout $(TEST_TIMEOUT)
+
 # Modules of their own. Go does not see that files outside them changed, so nothing is cached.
 .PHONY: test-alerts
 test-alerts: ## Test the alerts and the dashboard with Prometheus' own rule engine.
@@ -273,6 +281,15 @@ $(BIN)/crd-ref-docs: hack/tools/go.mod hack/tools/go.sum | $(DEV)
 
 $(BIN)/kustomize: hack/tools/go.mod hack/tools/go.sum | $(DEV)
 	@$(DEV) build -name "compiling kustomize" -module hack/tools -o $@ $(kustomize) && touch $@
+
+# Without a version in it, the API server calls itself v0.0.0-master.
+oldest_version = $(shell awk '$$1 == "require" && $$2 == "k8s.io/kubernetes" { print $$3 }' $(OLDEST)/go.mod)
+oldest_ldflags = -s -w $(foreach p,component-base/version client-go/pkg/version,-X k8s.io/$(p).gitVersion=$(oldest_version))
+
+$(BIN)/oldest/kube-apiserver: $(OLDEST)/go.mod | $(DEV)
+	@mkdir -p $(@D)
+	@$(DEV) build -name "compiling the oldest kube-apiserver" -module $(OLDEST) -ldflags "$(oldest_ldflags)" \
+		-o $@ k8s.io/kubernetes/cmd/kube-apiserver && touch $@
 
 # For tests on a machine without kubectl.
 $(BIN)/kubectl: hack/controlplane/go.mod | $(DEV)

@@ -23,11 +23,27 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/controllers"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 )
+
+// "make test-oldest" says which API server it has started.
+func TestServerVersion(t *testing.T) {
+	want := os.Getenv("EXPECT_KUBERNETES")
+	if want == "" {
+		t.Skip("any version will do")
+	}
+	got, err := discovery.NewDiscoveryClientForConfigOrDie(serverConfig).ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.GitVersion != want {
+		t.Errorf("the API server is %s, want %s", got.GitVersion, want)
+	}
+}
 
 // as converts an object to its type, and fails for a field that the type has not.
 func as[T any](t *testing.T, object *unstructured.Unstructured) T {

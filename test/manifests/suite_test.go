@@ -37,8 +37,10 @@ const (
 
 var (
 	// cluster is a real API server with the operator installed by config/default.
-	cluster  client.Client
-	warnings warningLog
+	cluster client.Client
+	// serverConfig leads to it, as administrator.
+	serverConfig *rest.Config
+	warnings     warningLog
 )
 
 func TestMain(m *testing.M) {
@@ -54,6 +56,7 @@ func TestMain(m *testing.M) {
 func withoutCRDs(server *testenv.Server) { server.CRDDirectoryPaths = nil }
 
 func setUp(ctx context.Context, config *rest.Config) (err error) {
+	serverConfig = config
 	config.WarningHandlerWithContext = &warnings
 	cluster, err = client.New(config, client.Options{Scheme: clientgoscheme.Scheme, FieldOwner: "manifests-test", FieldValidation: "Strict"})
 	if err != nil {
