@@ -77,6 +77,32 @@ func TestHandoverIsOnRecord(t *testing.T) {
 	w.awaitAssigned(pn)
 }
 
+// An add-on that an owner was about to remove, and that nobody is known to have assigned,
+// stays without a gap for a successor that lists it.
+func TestExtraThatTheSuccessorListsStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pn := w.number()
+	twiliosim.Must(s.sim.Assign(pn, w.addOns[0]))
+	refused := v1alpha1.AddOnSID(twiliosim.SID("XE", w.firstSeed+70))
+	owner := w.assignment("owner", pn, nil, func(a *assignment) { a.Spec.AddOnSIDs = []v1alpha1.AddOnSID{refused} })
+	awaitReason(t, owner, v1alpha1.ReasonAddOnRejected)
+	if got := stateOf(owner, w.addOns[0]); got != v1alpha1.AddOnUnassigning {
+		t.Fatalf("the extra is %s: it should wait for the add-on that is refused", got)
+	}
+	successor := w.assignment("successor", pn, []int{0}, additive)
+	awaitReason(t, successor, v1alpha1.ReasonPhoneNumberConflict)
+	remove(t, owner)
+	awaitGone(t, owner)
+	awaitReason(t, successor, v1alpha1.ReasonSynced)
+	w.awaitAssigned(pn, 0)
+	w.neverRemoved(t, pn, 0)
+	// The operator has not assigned it, so an Additive object leaves it.
+	remove(t, successor)
+	awaitGone(t, successor)
+	w.awaitAssigned(pn, 0)
+}
+
 // neverRemoved checks that an add-on was on a number without a gap.
 func (w *world) neverRemoved(t *testing.T, pn string, addOn int) {
 	t.Helper()

@@ -244,14 +244,14 @@ func Unconfirmed(p plan.Plan) []v1alpha1.AddOnSID {
 }
 
 // TakeOver returns the records of an object that takes over a number: those of its desired
-// add-ons that the departing object answers for. What somebody else had assigned stays
-// adopted. changed is false if everything was on record already.
+// add-ons that the departing object answers for, or was about to remove. What somebody else
+// had assigned is adopted. changed is false if everything was on record already.
 func TakeOver(desired []v1alpha1.AddOnSID, own, departing []v1alpha1.AddOnStatus) (records []v1alpha1.AddOnStatus, changed bool) {
 	records = slices.Clone(own)
 	for i := range departing {
 		theirs := &departing[i]
 		wanted := slices.ContainsFunc(desired, func(s v1alpha1.AddOnSID) bool { return sid.Equal(s, theirs.SID) })
-		if !wanted || theirs.Ownership == "" {
+		if !wanted || !plan.HandsOver(theirs) {
 			continue
 		}
 		at := slices.IndexFunc(records, func(r v1alpha1.AddOnStatus) bool { return sid.Equal(r.SID, theirs.SID) })

@@ -28,6 +28,7 @@ func TestDepartureOfWhatOthersAssigned(t *testing.T) {
 		return v1alpha1.AddOnStatus{SID: addOn, State: state, Ownership: ownership}
 	}
 	rejected := record(v1alpha1.AddOnRejected, "")
+	extra := record(v1alpha1.AddOnUnassigning, "")
 	adopted := record(v1alpha1.AddOnAssigned, v1alpha1.OwnershipAdopted)
 	created := record(v1alpha1.AddOnAssigned, v1alpha1.OwnershipCreated)
 	const held, yielded = v1alpha1.ClaimHeld, v1alpha1.ClaimYielded
@@ -47,6 +48,10 @@ func TestDepartureOfWhatOthersAssigned(t *testing.T) {
 			build("me", held, authoritative, adopted), build("heir", yielded, additive), ownership.Await},
 		"adopted by both": {"the operator assigned it for neither, and the successor wants it",
 			build("me", held, authoritative, adopted), build("heir", yielded, additive, adopted), ownership.Spare},
+		"nobody's, about to be removed": {"the successor lists it, so it stays, and its record is about to follow",
+			build("me", held, authoritative, extra), build("heir", yielded, additive), ownership.Await},
+		"nobody's, adopted by the successor": {"the operator assigned it for neither, and the successor wants it",
+			build("me", held, authoritative, extra), build("heir", yielded, additive, adopted), ownership.Spare},
 		"created, adopted by an Additive one": {"that one would never remove it",
 			build("me", held, authoritative, created), build("heir", yielded, additive, adopted), ownership.Await},
 	}

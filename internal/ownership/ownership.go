@@ -172,7 +172,7 @@ func hasToHandOver(owner, next *Claim) bool {
 		return false
 	}
 	return slices.ContainsFunc(owner.Object.Status.AddOns, func(r v1alpha1.AddOnStatus) bool {
-		return r.Ownership != "" && Desires(next.Object, r.SID)
+		return plan.HandsOver(&r) && Desires(next.Object, r.SID)
 	})
 }
 
@@ -181,7 +181,7 @@ func hasToHandOver(owner, next *Claim) bool {
 // would be in vain.
 func handsOver(owner *Claim, addOn v1alpha1.AddOnSID) bool {
 	r := recordOf(owner, addOn)
-	return r != nil && r.Ownership != ""
+	return r != nil && plan.HandsOver(r)
 }
 
 func recordOf(c *Claim, addOn v1alpha1.AddOnSID) *v1alpha1.AddOnStatus {
@@ -310,7 +310,7 @@ func answersFor(c, departing *Claim, addOn v1alpha1.AddOnSID) bool {
 	switch {
 	case theirs == nil:
 		return false
-	case mine != nil && mine.Ownership == v1alpha1.OwnershipAdopted && theirs.Ownership != "":
+	case mine != nil && plan.HandsOver(mine) && !plan.Created(mine.Ownership) && theirs.Ownership != "":
 		return true
 	}
 	return plan.Answers(c.Object.Spec.ManagementPolicy, theirs)

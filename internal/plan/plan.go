@@ -144,6 +144,13 @@ func Answers(policy v1alpha1.ManagementPolicy, record *v1alpha1.AddOnStatus) boo
 	return false
 }
 
+// HandsOver reports whether a departing owner leaves a recorded add-on to a successor that
+// desires it: what it answers for, and what nobody is known to have assigned and it was about
+// to remove.
+func HandsOver(record *v1alpha1.AddOnStatus) bool {
+	return record.Ownership != "" || record.State == v1alpha1.AddOnUnassigning
+}
+
 // Created reports whether the operator assigned the add-on, for this object or for one
 // that handed it over.
 func Created(ownership v1alpha1.AddOnOwnership) bool {

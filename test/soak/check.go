@@ -169,7 +169,7 @@ func takesOver(c claim, others []claim) bool {
 	}
 	next := successor(append(slices.Clone(others), c), owner)
 	return next != nil && next.life.UID == c.life.UID && slices.ContainsFunc(owner.version.Records, func(r v1alpha1.AddOnStatus) bool {
-		return r.Ownership != "" && c.version.lists(string(r.SID))
+		return (r.Ownership != "" || r.State == v1alpha1.AddOnUnassigning) && c.version.lists(string(r.SID))
 	})
 }
 

@@ -127,11 +127,13 @@ func keeper(departing *version, others []claim, addOn string) *claim {
 }
 
 // keeps says whether an object that stays has on record what a departing one leaves: it
-// answers for it, or both had merely adopted it.
+// answers for it, or it adopted what the operator had assigned for neither.
 func (v *version) keeps(departing *version, addOn string) bool {
-	adopted := departing.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership == v1alpha1.OwnershipAdopted })
+	foreign := departing.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool {
+		return r.Ownership == v1alpha1.OwnershipAdopted || (r.Ownership == "" && r.State == v1alpha1.AddOnUnassigning)
+	})
 	owned := v.recordsWhere(addOn, func(r v1alpha1.AddOnStatus) bool { return r.Ownership != "" })
-	return !v.Deleting && v.Finalizer && (v.answersFor(addOn) || (adopted && owned))
+	return !v.Deleting && v.Finalizer && (v.answersFor(addOn) || (foreign && owned))
 }
 
 // heir is the object that a departing one leaves its number to; nil if there is none.
