@@ -29,6 +29,6 @@ $kubectl wait --for=condition=Established --timeout=60s \
 $kubectl rollout status --timeout=5m --namespace "$namespace" deployment/twiliosim
 $kubectl rollout status --timeout=5m --namespace "$namespace" deployment/twilio-addon-operator-controller-manager
 $kubectl apply --server-side -f dist/try-objects.yaml
-$kubectl wait --for=condition=Ready --timeout=2m --namespace telephony --all phonenumberaddonassignments.addons.twilio-operator.dev
-$kubectl get phonenumberaddonassignments.addons.twilio-operator.dev --namespace telephony
+$kubectl wait --for=condition=Ready --timeout=2m --namespace twilio-samples --all phonenumberaddonassignments.addons.twilio-operator.dev
+$kubectl get phonenumberaddonassignments.addons.twilio-operator.dev --namespace twilio-samples
 echo "To remove all of it: $kubectl delete -f dist/try-objects.yaml && $kubectl delete -f dist/try.yaml"

@@ -78,7 +78,7 @@ func blocksOf(t *testing.T, path string) []block {
 // pagesWithCommands are the pages that have a block which is not marked.
 func pagesWithCommands(t *testing.T) []string {
 	t.Helper()
-	paths := []string{"README.md"}
+	paths := []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "charts/twilio-addon-operator/README.md"}
 	err := fs.WalkDir(os.DirFS(testenv.Root()), "docs", func(path string, _ fs.DirEntry, err error) error {
 		if strings.HasSuffix(path, ".md") {
 			paths = append(paths, path)

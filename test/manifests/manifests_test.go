@@ -112,6 +112,20 @@ func TestSamplesApply(t *testing.T) {
 	}
 }
 
+// Whoever applies the samples after following the README loses nothing of what is there.
+func TestSamplesAreNotThoseOfTheReadme(t *testing.T) {
+	readme := pages(t)["README.md"]
+	for _, object := range mustRender(t, "config/samples") {
+		name := object.GetName()
+		if namespace := object.GetNamespace(); namespace != "" && object.GetKind() == "PhoneNumberAddOnAssignment" {
+			name = namespace // the README shows such names in a table
+		}
+		if regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`).MatchString(readme) {
+			t.Errorf("the README uses the name %s of the sample %s", name, describe(object))
+		}
+	}
+}
+
 // The namespace enforces the restricted profile: the Deployment's pod is admitted, and
 // would not be without any one of the settings that it makes.
 func TestPodSecurity(t *testing.T) {
