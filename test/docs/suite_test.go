@@ -98,33 +98,13 @@ func prepareTools(ctx context.Context) error {
 	return errors.Join(os.MkdirAll(tools, 0o755), os.WriteFile(filepath.Join(tools, "kubectl"), []byte(script), 0o755))
 }
 
-// renderInstaller renders in a copy: hack/render.sh writes beside itself.
 func renderInstaller(ctx context.Context) error {
-	copied := filepath.Join(env.Dir, "rendered")
-	if err := copyScripts(copied); err != nil {
-		return err
-	}
-	kustomize, err := filepath.Abs(filepath.Join(testenv.Root(), "bin", "kustomize"))
+	out, err := testenv.RenderInstaller(ctx, filepath.Join(env.Dir, "rendered"), "registry.example.com/twilio-addon-operator:v0.1.0", "v0.1.0")
 	if err != nil {
 		return err
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(copied, "hack", "render.sh"), kustomize, "registry.example.com/twilio-addon-operator:v0.1.0")
-	cmd.Env, cmd.Stderr = append(os.Environ(), "VERSION=v0.1.0"), os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("rendering (make bin/kustomize builds what it needs): %w", err)
 	}
 	installYAML = filepath.Join(env.Dir, "install.yaml")
 	return errors.Join(os.WriteFile(installYAML, out, 0o600), installOperator(ctx))
-}
-
-// copyScripts copies the scripts with what they read.
-func copyScripts(to string) error {
-	var errs []error
-	for _, folder := range []string{"config", "hack"} {
-		errs = append(errs, os.CopyFS(filepath.Join(to, folder), os.DirFS(filepath.Join(testenv.Root(), folder))))
-	}
-	return errors.Join(errs...)
 }
 
 // installOperator applies what the pages call the Deployment and its roles. No pod comes of

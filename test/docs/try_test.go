@@ -29,7 +29,7 @@ func TestTry(t *testing.T) {
 	p.must(err)
 	t.Cleanup(func() { p.must(seeded.Stop()) })
 	copied := filepath.Join(p.dir, "copied")
-	p.must(copyScripts(copied))
+	p.must(testenv.CopyScripts(copied))
 	replaceIn(p, filepath.Join(copied, "config", "try", "objects", "kustomization.yaml"), "http://twiliosim.twilio-addon-operator-system.svc:8090", seeded.URL)
 	const (
 		digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

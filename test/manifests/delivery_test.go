@@ -4,9 +4,9 @@
 package manifests
 
 import (
+	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
 // Where the pods run, and how fast a rollout is. What a node makes of it needs a node.
@@ -117,31 +119,12 @@ func TestComponents(t *testing.T) {
 // What "make deploy" applies says which version it is, and pins what it is told to pin.
 func TestRenderedVersion(t *testing.T) {
 	const image = "registry.example.com/operator@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	copied := t.TempDir()
-	for _, folder := range []string{"config", "hack"} {
-		if err := os.CopyFS(filepath.Join(copied, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kustomize, err := filepath.Abs(filepath.Join(root, "bin", "kustomize"))
+	rendered, err := testenv.RenderInstaller(t.Context(), t.TempDir(), image, "v1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), filepath.Join(copied, "hack", "render.sh"), kustomize, image)
-	command.Env = append(os.Environ(), "VERSION=v1.2.3")
-	command.Stderr = os.Stderr
-	out, err := command.StdoutPipe()
+	objects, err := decode(bytes.NewReader(rendered))
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	objects, err := decode(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	deployment := find[appsv1.Deployment](t, objects, "Deployment", "")
