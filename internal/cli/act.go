@@ -103,14 +103,19 @@ func (a *app) act(ctx context.Context, t *target, edit change) error {
 		o := &objects[i]
 		before := o.DeepCopy()
 		done, nothing := edit(o)
-		if done == "" {
-			if len(t.names) > 0 {
-				fmt.Fprintf(a.Out, "%s/%s: %s\n", o.Namespace, o.Name, nothing)
-			}
-			continue
+		var err error
+		if done != "" {
+			err = a.patch(ctx, cl, t, o, before)
 		}
-		err := a.patch(ctx, cl, t, o, before)
+		if apierrors.IsNotFound(err) {
+			done, nothing = "", "gone in the meantime"
+		}
 		switch {
+		case done == "" && len(t.names) > 0:
+			fmt.Fprintf(a.Out, "%s/%s: %s\n", o.Namespace, o.Name, nothing)
+			continue
+		case done == "":
+			continue
 		case err != nil && ctx.Err() != nil:
 			return t.interrupted(err, "%d of %s changed, and perhaps %s/%s", changed, count(len(objects), "object"), o.Namespace, o.Name)
 		case err != nil:

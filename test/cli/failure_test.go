@@ -126,13 +126,7 @@ func TestInterruptedWhileWriting(t *testing.T) {
 	for i, name := range []string{"one", "three", "two"} {
 		w.create(name, i+1)
 	}
-	proxy, err := env.NewProxy()
-	w.must(err)
-	address, stop, err := proxy.Listen(t.Context(), "cli")
-	w.must(err)
-	t.Cleanup(stop)
-	w.env = append(w.env, "KUBECONFIG="+os.DevNull)
-	access := fmt.Sprintf(" --server %s --insecure-skip-tls-verify --token %s", address, w.administrator())
+	proxy, access := w.throughProxy()
 	cases := []struct {
 		command, hangs string // the object whose PATCH has no answer
 		says, out      string
@@ -168,6 +162,43 @@ func TestInterruptedWhileWriting(t *testing.T) {
 		if code != 1 || errOut != "error: "+c.says+"\n" || !strings.Contains(out, c.out) {
 			t.Errorf("%s: exit %d: %s%s", c.command, code, out, errOut)
 		}
+	}
+}
+
+// throughProxy returns a proxy before the API server, and the flags that lead through it.
+func (w *world) throughProxy() (proxy *testenv.Proxy, flags string) {
+	w.Helper()
+	proxy, err := env.NewProxy()
+	w.must(err)
+	address, stop, err := proxy.Listen(w.Context(), "cli")
+	w.must(err)
+	w.Cleanup(stop)
+	w.env = append(w.env, "KUBECONFIG="+os.DevNull)
+	return proxy, fmt.Sprintf(" --server %s --insecure-skip-tls-verify --token %s", address, w.administrator())
+}
+
+// An object that goes while a command acts on it is no failure: there is nothing to change.
+func TestActionOnWhatGoes(t *testing.T) {
+	w := newWorld(t, 2, 1)
+	proxy, access := w.throughProxy()
+	for command, says := range map[string]string{
+		"suspend --all":           "telephony/two suspended\n",
+		"reconcile one two":       "telephony/one: gone in the meantime\ntelephony/two reconcile requested\n",
+		"suspend --all --dry-run": "telephony/two suspended (dry run: nothing was changed)\n",
+	} {
+		w.create("one", 1)
+		w.create("two", 2)
+		proxy.SetFaults(func(r testenv.APIRequest) testenv.APIFault {
+			if r.Name == "one" && r.Method == http.MethodPatch {
+				w.must(env.Client.Delete(context.Background(), &v1alpha1.PhoneNumberAddOnAssignment{ObjectMeta: metav1.ObjectMeta{Name: "one", Namespace: namespace}}))
+			}
+			return testenv.APIFine
+		})
+		code, out, errOut := w.run("kubectl twilio-addons " + command + " -n telephony" + access)
+		if code != 0 || out != says {
+			t.Errorf("%s: exit %d: %s%s", command, code, out, errOut)
+		}
+		w.ok("kubectl delete pnaa --all -n telephony" + access)
 	}
 }
 
