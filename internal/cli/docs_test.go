@@ -4,16 +4,21 @@
 package cli
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/cli/review"
 )
 
 func root() *cobra.Command {
@@ -54,6 +59,39 @@ func TestDocsAndCommandsAgree(t *testing.T) {
 			t.Errorf("docs/cli does not mention %s", sub.Name())
 		}
 	}
+}
+
+// The JSON of plan has the fields that the page tells of, and no others.
+func TestJSONOfPlanIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/cli/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "## JSON of plan\n")
+	told := map[string]bool{}
+	for _, found := range regexp.MustCompile("`(?:[a-z]+\\[\\]\\.)?([a-zA-Z]+)(?:\\[\\])?`").FindAllStringSubmatch(section, -1) {
+		told[found[1]] = true
+	}
+	if diff := cmp.Diff(fieldsOf(reflect.TypeFor[review.Review]()), told); diff != "" {
+		t.Errorf("-the program +the page: %s", diff)
+	}
+}
+
+// fieldsOf are the JSON names in a type and in what it is made of.
+func fieldsOf(of reflect.Type) map[string]bool {
+	found := map[string]bool{}
+	if of.Kind() == reflect.Slice {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct {
+		return found
+	}
+	for field := range of.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		found[name] = true
+		maps.Copy(found, fieldsOf(field.Type))
+	}
+	return found
 }
 
 // Help texts are sentences, and no two flags of a command share a shorthand or a name.
