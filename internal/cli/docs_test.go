@@ -88,6 +88,9 @@ func fieldsOf(of reflect.Type) map[string]bool {
 	}
 	for field := range of.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
 		found[name] = true
 		maps.Copy(found, fieldsOf(field.Type))
 	}

@@ -137,6 +137,7 @@ func (a *app) readManifests(ctx context.Context, f *planFlags) (in *review.Input
 		if old, err = manifests.Load(ctx, schemas, then, namespace, nil); err != nil {
 			return nil, nil, fmt.Errorf("at %s: %w", f.against, err)
 		}
+		source.Rename(old, then)
 	}
 	now, err := manifests.Load(ctx, schemas, source, namespace, old)
 	if err != nil {

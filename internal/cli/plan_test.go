@@ -175,16 +175,23 @@ func TestPlanAgainst(t *testing.T) {
 	put(t, filepath.Join(numbers, "a.yaml"), object("a", 3, []int{1}))
 	run("default/b false =1", 1)
 
+	// Whoever writes what is no YAML has not deleted the object.
+	put(t, filepath.Join(numbers, "a.yaml"), object("a", 1, []int{1}, "suspend: true", "suspend: true"))
+	run("default/b false =1", 1)
+
 	// Additive: what is dropped may be the operator's own.
 	put(t, filepath.Join(numbers, "a.yaml"), object("a", 1, []int{1}, "managementPolicy: Additive"))
 	run("default/a false ?-2 =1\ndefault/b false =1", 2)
 
-	// The folder itself is gone.
+	// The folder itself is gone. What is told of it has the name that it had.
 	if err := os.RemoveAll(numbers); err != nil {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(numbers, "readme.txt"), "nothing")
 	run("default/a true -1 -2\ndefault/b true -1", 2)
+	if got := w.run("plan", "-f", numbers, "--against", "HEAD", "-o", "json").out; !strings.Contains(got, `"file": "`+filepath.Join(numbers, "a.yaml")+`"`) {
+		t.Errorf("the files are not told as given: %s", got)
+	}
 	w.onlyReads()
 }
 

@@ -99,7 +99,7 @@ func (d document) syntax(err error) *Problem {
 		line, _ = strconv.Atoi(found[1])
 		message = strings.TrimPrefix(strings.Replace(message, found[0], "", 1), ": ")
 	}
-	return &Problem{File: d.file, Line: d.offset + line, Message: "not valid YAML: " + strings.TrimSpace(message)}
+	return &Problem{File: d.file, Line: d.offset + line, Message: "not valid YAML: " + strings.TrimSpace(message), Unreadable: true}
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
@@ -182,6 +182,8 @@ type Problem struct {
 	Line int    `json:"line,omitempty"`
 	// Message is one sentence without the place.
 	Message string `json:"message"`
+	// Unreadable: nobody knows which objects are in the document, or whether any is.
+	Unreadable bool `json:"-"`
 }
 
 // Where is the place of the problem: file:line.

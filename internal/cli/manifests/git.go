@@ -52,6 +52,20 @@ func (s Source) AtRef(ctx context.Context, ref string) (at Source, remove func()
 	return at, func() error { return os.RemoveAll(dir) }, nil
 }
 
+// Rename gives the objects of a set that was read from at the paths that their files have in
+// the source itself.
+func (s Source) Rename(set *Set, at Source) {
+	for i := range set.Assignments {
+		a := &set.Assignments[i]
+		for j, path := range at.Paths {
+			if rest, below := strings.CutPrefix(a.File, path); below && (rest == "" || rest[0] == filepath.Separator) {
+				a.File = s.Paths[j] + rest
+				break
+			}
+		}
+	}
+}
+
 // folderOf is a folder at or above the path that exists.
 func folderOf(path string) string {
 	for {

@@ -365,11 +365,11 @@ func (r *reviewer) deleted() {
 	}
 }
 
-// invalid says whether the object is still in the manifests and was refused: then it is
-// a problem and no deletion.
+// invalid says whether the object is still in the manifests and was refused, or its file can
+// not be read any more: then it is a problem and no deletion.
 func (r *reviewer) invalid(old *manifests.Assignment) bool {
 	return slices.ContainsFunc(r.Problems, func(p manifests.Problem) bool {
-		return strings.HasPrefix(p.Message, "PhoneNumberAddOnAssignment "+key(old)+":")
+		return strings.HasPrefix(p.Message, "PhoneNumberAddOnAssignment "+key(old)+":") || (p.Unreadable && p.File == old.File)
 	})
 }
 
