@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -167,6 +168,81 @@ func TestReviewAChange(t *testing.T) {
 	if got := w.writes(0); len(got) > 0 {
 		t.Errorf("writes %v", got)
 	}
+}
+
+// The examples of the page about reviews do what it says: the workflow comments and passes or
+// fails, and the hook stops a sync, with no other rights than it says.
+func TestReviewExamples(t *testing.T) {
+	const numbers = 12
+	w := newWorld(t, numbers, 2)
+	for n := range numbers {
+		w.assign(n+1, 1)
+	}
+	w.ok("kubectl twilio-addons export -n telephony --output-dir numbers --policy Authoritative")
+	w.ok("git init -q && git add -A && git commit -q -m first && git update-ref refs/remotes/origin/main HEAD")
+	w.may("planner", []string{"list"}, "phonenumberaddonassignments")
+	w.must(os.Mkdir(filepath.Join(w.dir, "stubs"), 0o755))
+	gh := filepath.Join(w.dir, "stubs", "gh")
+	w.must(os.WriteFile(gh, []byte("#!/bin/sh\necho \"$@\" > commented\n"), 0o755))
+	var workflow struct {
+		Jobs struct {
+			Plan struct{ Steps []struct{ Run string } }
+		}
+	}
+	var hook struct {
+		Spec struct {
+			Template struct {
+				Spec struct{ Containers []struct{ Command []string } }
+			}
+		}
+	}
+	examples := yamlBlocks(t, "review.md")
+	w.must(yaml.Unmarshal(examples[0], &workflow), yaml.Unmarshal(examples[1], &hook))
+	steps, command := workflow.Jobs.Plan.Steps, hook.Spec.Template.Spec.Containers[0].Command
+	script := strings.NewReplacer("${{ github.base_ref }}", "main", "${{ github.event.number }}", "7").Replace(steps[len(steps)-1].Run)
+	sync := strings.NewReplacer("/numbers", "numbers", "--cluster", "--cluster --as planner").Replace(command[2])
+	if strings.Contains(script, "${{") || !slices.Equal(command[:2], []string{"sh", "-c"}) {
+		t.Fatalf("the page has another workflow (%s) or hook (%v) than this test knows", script, command)
+	}
+	w.must(os.WriteFile(filepath.Join(w.dir, "workflow.sh"), []byte(script), 0o600), os.WriteFile(filepath.Join(w.dir, "hook.sh"), []byte(sync), 0o600))
+	for _, c := range []struct {
+		change   string
+		workflow int
+		hook     int
+		says     string
+	}{
+		{"true", 0, 0, "No changes"},
+		{"rm numbers/*001.yaml && sed -i '/^  - XE/d; s/addOnSIDs:/addOnSIDs: []/' numbers/*002.yaml", 0, 0, "2 numbers change"},
+		{"sed -i '/^  - XE/d; s/addOnSIDs:$/addOnSIDs: []/' numbers/*.yaml", 1, 1, "12 numbers change"},
+		{"echo 'spec: {}' >> numbers/*003.yaml", 1, 1, "not valid YAML"},
+	} {
+		w.ok(c.change)
+		code, _, errOut := w.run("PATH=$PWD/stubs:$PATH bash -e workflow.sh")
+		comment := w.ok("cat commented comment.md")
+		if code != c.workflow || !strings.HasPrefix(comment, "pr comment 7 --body-file comment.md ") || !strings.Contains(comment, c.says) {
+			t.Errorf("%s: the workflow exits %d: %s%s", c.change, code, comment, errOut)
+		}
+		if code, out, errOut := w.run("sh hook.sh"); code != c.hook {
+			t.Errorf("%s: the hook exits %d: %s%s", c.change, code, out, errOut)
+		}
+	}
+}
+
+// yamlBlocks are the examples of a page.
+func yamlBlocks(t *testing.T, page string) [][]byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(testenv.Root(), "docs", "cli", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for _, found := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+		all = append(all, found[1])
+	}
+	if len(all) != 2 {
+		t.Fatalf("docs/cli/%s has %d examples, and this test knows 2", page, len(all))
+	}
+	return all
 }
 
 // Each way through the page is taken on a fleet of its own, with a real manager.

@@ -34,7 +34,7 @@ func TestClusterFailures(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	w.assign(1, 1)
 	w.must(os.WriteFile(filepath.Join(w.dir, "numbers.yaml"), []byte(w.ok("kubectl twilio-addons export")), 0o600))
-	w.mayRead("reader", "phonenumberaddonassignments", "twilioaccounts")
+	w.may("reader", []string{"get", "list"}, "phonenumberaddonassignments", "twilioaccounts")
 	cases := []struct{ command, says string }{
 		{"plan -f numbers.yaml --cluster --as nobody", `User "nobody" cannot list`},
 		{"plan -f numbers.yaml --cluster -o json --server https://127.0.0.1:1", "connection refused"},
@@ -55,11 +55,11 @@ func TestClusterFailures(t *testing.T) {
 	}
 }
 
-// mayRead lets somebody get and list resources of the operator's group.
-func (w *world) mayRead(user string, resources ...string) {
+// may gives somebody rights to resources of the operator's group.
+func (w *world) may(user string, verbs []string, resources ...string) {
 	w.Helper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: resources, Verbs: []string{"get", "list"}},
+		{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: resources, Verbs: verbs},
 	}}
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: user},

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestProgressOnATerminal(t *testing.T) {
 		Account: w.account, Operation: twiliosim.OpList, Kind: twiliosim.FaultSlowBody, Delay: twiliosim.Duration(200 * time.Millisecond),
 	}))
 	for command, shown := range map[string]bool{"export": true, "export --quiet": false} {
-		out, errOut := w.onTerminal("kubectl-twilio_addons " + command)
+		errOut, out := w.onTerminal("kubectl-twilio_addons "+command, func(cmd *exec.Cmd) (terminal, other *io.Writer) { return &cmd.Stderr, &cmd.Stdout })
 		if out != want {
 			t.Errorf("%s printed %s", command, out)
 		}
@@ -45,22 +46,52 @@ func TestProgressOnATerminal(t *testing.T) {
 	}
 }
 
-// onTerminal runs a command whose error stream is a terminal, and returns what it printed.
-func (w *world) onTerminal(command string) (out, errOut string) {
+// Colours are for people: a plan has them on a terminal whose owner does not object, and
+// nowhere else.
+func TestColoursOnATerminal(t *testing.T) {
+	w := newTwilio(t, 1, 1)
+	w.assign(1, 1)
+	w.ok("kubectl twilio-addons export --policy Authoritative | sed -e 's/addOnSIDs:/addOnSIDs: []/' -e '/^  - XE/d' > numbers.yaml")
+	_, plain, _ := w.run("kubectl twilio-addons plan -f numbers.yaml")
+	for command, coloured := range map[string]bool{
+		"exec kubectl-twilio_addons plan -f numbers.yaml":               true,
+		"NO_COLOR=1 exec kubectl-twilio_addons plan -f numbers.yaml":    false,
+		"TERM=dumb exec kubectl-twilio_addons plan -f numbers.yaml":     false,
+		"exec kubectl-twilio_addons plan -f numbers.yaml -o json":       false,
+		"exec kubectl-twilio_addons plan -f numbers.yaml -o markdown":   false,
+		"TERM=xterm exec kubectl-twilio_addons plan -f numbers.yaml -q": true,
+	} {
+		out, errOut := w.onTerminal(command, func(cmd *exec.Cmd) (terminal, other *io.Writer) { return &cmd.Stdout, &cmd.Stderr })
+		if has := strings.Contains(out, "\x1b["); has != coloured || errOut != "" {
+			t.Errorf("%s: colours %t: %q%s", command, has, out, errOut)
+		}
+	}
+	if strings.Contains(plain, "\x1b[") || !strings.Contains(plain, "- "+w.sid("XE", 1)) {
+		t.Errorf("without a terminal: %q", plain)
+	}
+}
+
+// onTerminal runs a command of which one stream is a terminal, and returns what it printed
+// there and on the other stream.
+func (w *world) onTerminal(command string, streams func(*exec.Cmd) (terminal, other *io.Writer)) (terminal, other string) {
 	w.Helper()
 	mine, theirs := w.terminal()
-	var stdout, stderr bytes.Buffer
+	var seen, rest bytes.Buffer
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		_, _ = io.Copy(&stderr, mine) // ends with an error when the command has closed its end
+		_, _ = io.Copy(&seen, mine) // ends with an error when the command has closed its end
 	}()
-	cmd := exec.CommandContext(w.Context(), "bash", "-c", "exec "+command)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, &stdout, theirs
-	err := cmd.Run()
-	w.must(err, theirs.Close())
+	cmd := exec.CommandContext(w.Context(), "bash", "-c", command)
+	cmd.Dir, cmd.Env = w.dir, slices.Concat(w.env, []string{"NO_COLOR=", "TERM=xterm"})
+	first, second := streams(cmd)
+	*first, *second = theirs, &rest
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		w.must(err)
+	}
+	w.must(theirs.Close())
 	<-read
-	return stdout.String(), stderr.String()
+	return seen.String(), rest.String()
 }
 
 // terminal opens a pseudo-terminal: the end of whoever looks at it, and that of a program.
