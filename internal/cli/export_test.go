@@ -116,6 +116,29 @@ func TestExportToAFolder(t *testing.T) {
 	}
 }
 
+// One file holds what the standard output would.
+func TestExportToAFile(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	all, removed := filepath.Join(dir, "out", "all.yaml"), filepath.Join(dir, "infra", "gone.tf")
+	w.ok("export", "--output-file", all)
+	want := map[string]string{"out/all.yaml": w.ok("export")}
+	if diff := cmp.Diff(want, files(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+	state := fmt.Sprintf(`{"version":4,"resources":[{"mode":"managed","type":"twilio_api_accounts_incoming_phone_numbers_assigned_add_ons","name":"line","instances":[
+		{"index_key":0,"attributes":{"id":"%s/%s"}},{"index_key":1,"attributes":{"id":"%s/%s"}},{"index_key":2,"attributes":{"id":"%s/%s"}}]}]}`,
+		pn(1), xe(1), pn(1), xe(2), pn(2), xe(1))
+	r := w.runWith(state, "export", "--from-terraform", "-", "--removed-file", removed)
+	if r.code != 0 || r.out != want["out/all.yaml"] {
+		t.Errorf("exit %d: %s%s", r.code, r.errOut, cmp.Diff(want["out/all.yaml"], r.out))
+	}
+	if got := files(t, dir)["infra/gone.tf"]; strings.Count(got, "removed {") != 1 {
+		t.Errorf("the removed blocks are %q", got)
+	}
+	oneSentence(t, w.run("export", "--output-file", all, "--policy", "Additive"), "--overwrite")
+}
+
 func TestExportRefusesFlags(t *testing.T) {
 	t.Parallel()
 	for says, args := range map[string][]string{
