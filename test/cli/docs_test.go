@@ -262,8 +262,9 @@ func newFleet(t *testing.T) *world {
 	w := newWorld(t, 4, 2)
 	account := &v1alpha1.TwilioAccount{}
 	w.must(env.Client.Get(t.Context(), client.ObjectKey{Name: "default"}, account))
+	before := account.DeepCopy() // a patch: the manager writes to the account, too
 	account.Spec.RemovalBudget = v1alpha1.RemovalBudget{MaxNumbers: new(intstr.FromInt32(1)), MinNumbers: new(int32(1))}
-	w.must(env.Client.Update(t.Context(), account))
+	w.must(env.Client.Patch(t.Context(), account, client.MergeFrom(before)))
 	for i := range 3 {
 		w.create(fmt.Sprintf("line-%d", i+1), i+1, w.sid("XE", 1))
 	}
