@@ -669,3 +669,28 @@ func TestParseReplay(t *testing.T) {
 		}
 	}
 }
+
+// A manager has made sure of an object by what the API server carried out under the lock,
+// also if the answer was lost or came when the manager was dead; by a refusal it has not.
+func TestChecksOf(t *testing.T) {
+	request := func(method string, status int, fault testenv.APIFault) testenv.APIRequest {
+		return testenv.APIRequest{Method: method, Resource: "phonenumberaddonassignments/status", Namespace: "ns", Name: "a", Status: status, Fault: fault}
+	}
+	cases := map[string]struct {
+		request testenv.APIRequest
+		want    int
+	}{
+		"read":                      {request("GET", 200, testenv.APIFine), 1},
+		"read, and nobody there":    {request("GET", 0, testenv.APIFine), 0},
+		"written":                   {request("PATCH", 200, testenv.APIFine), 1},
+		"written, the answer lost":  {request("PATCH", 0, testenv.APILost), 1},
+		"written, and nobody there": {request("PATCH", 0, testenv.APIFine), 1},
+		"never arrived":             {request("PATCH", 0, testenv.APIReset), 0},
+		"refused":                   {request("PATCH", 409, testenv.APIFine), 0},
+	}
+	for name, c := range cases {
+		if got := len(checksOf([]testenv.APIRequest{c.request})); got != c.want {
+			t.Errorf("%s: %d checks, want %d", name, got, c.want)
+		}
+	}
+}
