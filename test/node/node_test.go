@@ -149,6 +149,7 @@ func TestRolloutWithWorkInFlight(t *testing.T) {
 		t.Error("the rollout has not replaced the pod")
 	}
 	w.assignedOnce(t)
+	t.Logf("the longest time without an assignment: %s", w.longestPause())
 }
 
 // A drained node evicts the pod. When the node is back, the pod's successor goes on.

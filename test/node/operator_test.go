@@ -324,3 +324,12 @@ func (w *world) assignedOnce(t *testing.T) {
 		}
 	}
 }
+
+// longestPause is the longest time between two changes in Twilio.
+func (w *world) longestPause() (longest time.Duration) {
+	journal := w.sim.Journal()
+	for i := 1; i < len(journal); i++ {
+		longest = max(longest, journal[i].Time.Sub(journal[i-1].Time))
+	}
+	return longest.Round(time.Millisecond)
+}
