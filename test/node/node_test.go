@@ -172,6 +172,16 @@ func TestDrain(t *testing.T) {
 	w.assignedOnce(t)
 }
 
+// A process that hangs is taken out of the Service by its readiness probe, and comes back.
+func TestHungProcessIsNotReady(t *testing.T) {
+	pid := c.managerPID(t, c.pod(t))
+	must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	c.waitFor(t, "the pod is not ready", func() error { return c.ready(t, false) })
+	must(t, syscall.Kill(pid, syscall.SIGCONT))
+	c.waitFor(t, "the pod is ready again", func() error { return c.ready(t, true) })
+}
+
 // A process that gets five hundredths of a processor for longer than the liveness probe has
 // patience is not killed, and serves what it is asked to.
 func TestStarvedProcessor(t *testing.T) {

@@ -127,6 +127,17 @@ func (c *cluster) pod(t *testing.T) (pod *corev1.Pod) {
 	return pod
 }
 
+// ready is nil if the pod is ready, or not, as wanted.
+func (c *cluster) ready(t *testing.T, want bool) error {
+	t.Helper()
+	for _, condition := range c.pod(t).Status.Conditions {
+		if condition.Type == corev1.PodReady && (condition.Status == corev1.ConditionTrue) != want {
+			return fmt.Errorf("it reports %+v", condition)
+		}
+	}
+	return nil
+}
+
 func (c *cluster) waitFor(t *testing.T, what string, holds func() error) {
 	t.Helper()
 	must(t, c.wait(t.Context(), what, holds))
