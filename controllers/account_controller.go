@@ -92,8 +92,10 @@ func (r *accountReconciler) reconcile(ctx context.Context, req ctrl.Request) (ct
 	if err := r.Get(ctx, req.NamespacedName, &account); err != nil {
 		return ctrl.Result{}, r.forgetGone(ctx, req.Name, err)
 	}
-	if serves, again, err := r.shards.serve(ctx, &account); !serves || err != nil {
-		return ctrl.Result{RequeueAfter: again}, err
+	if serves, again, err := r.shards.serve(ctx, &account); err != nil {
+		return ctrl.Result{}, err
+	} else if !serves {
+		return ctrl.Result{RequeueAfter: again}, r.releaseUnserved(ctx, &account)
 	}
 	decision, err := r.brake.evaluate(ctx, &account)
 	if asOutcome(err) != nil {
@@ -169,8 +171,10 @@ func accountOutcome(s twilio.Snapshot, now time.Time) *outcome {
 func (r *accountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAccount) (released bool, err error) {
 	base := account.DeepCopy()
 	deleting := !account.DeletionTimestamp.IsZero()
-	if deleting && r.fleet.Count(account.Name) > 0 {
-		return false, nil
+	if deleting {
+		if inUse, err := r.isInUse(ctx, account.Name); inUse || err != nil {
+			return false, err
+		}
 	}
 	edit := controllerutil.AddFinalizer
 	if deleting {
@@ -186,6 +190,19 @@ func (r *accountReconciler) hold(ctx context.Context, account *v1alpha1.TwilioAc
 		return deleting, fmt.Errorf("changing the finalizer: %w", err)
 	}
 	return deleting, nil
+}
+
+// releaseUnserved lets go of an account that nobody serves once it is being deleted and
+// nothing refers to it, and of the Secrets.
+func (r *accountReconciler) releaseUnserved(ctx context.Context, account *v1alpha1.TwilioAccount) error {
+	if mine, err := r.shards.tellsOf(ctx, account); !mine || err != nil {
+		return err
+	}
+	if err := r.releaseSecrets(ctx, false); err != nil || account.DeletionTimestamp.IsZero() {
+		return err
+	}
+	_, err := r.hold(ctx, account)
+	return err
 }
 
 // holdSecret keeps the Secret with the credential while assignments refer to the account:
@@ -230,13 +247,9 @@ func (r *accountReconciler) releaseSecrets(ctx context.Context, all bool) error 
 		if !controllerutil.ContainsFinalizer(secret, v1alpha1.FinalizerInUse) {
 			continue
 		}
-		accounts, err := r.accountsNaming(ctx, secret.Name)
+		inUse, err := r.isSecretInUse(ctx, secret.Name)
 		if err != nil {
 			return err
-		}
-		inUse := false
-		for _, account := range accounts {
-			inUse = inUse || r.isInUse(account)
 		}
 		if inUse && !all {
 			continue
@@ -248,12 +261,25 @@ func (r *accountReconciler) releaseSecrets(ctx context.Context, all bool) error 
 	return nil
 }
 
-// isInUse reports whether any object refers to an account, also to one of another manager.
-func (r *accountReconciler) isInUse(account string) bool {
-	if r.shards.members == nil {
-		return r.fleet.Count(account) > 0
+func (r *accountReconciler) isSecretInUse(ctx context.Context, secret string) (bool, error) {
+	accounts, err := r.accountsNaming(ctx, secret)
+	if err != nil {
+		return false, err
 	}
-	return r.shards.members.refersTo(account)
+	for _, account := range accounts {
+		if inUse, err := r.isInUse(ctx, account); inUse || err != nil {
+			return inUse, err
+		}
+	}
+	return false, nil
+}
+
+// isInUse reports whether any object refers to an account, also to one of another manager.
+func (r *accountReconciler) isInUse(ctx context.Context, account string) (bool, error) {
+	if r.fleet.Count(account) > 0 || r.shards.share == nil {
+		return r.fleet.Count(account) > 0, nil
+	}
+	return r.shards.share.refersTo(ctx, account)
 }
 
 // editSecret changes the finalizer of a Secret and nothing else.

@@ -75,26 +75,41 @@ type assignmentReconciler struct {
 func (r *assignmentReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	attempt := r.limiters.Begin(req.String())
 	defer attempt.End()
-	var a assignment
-	if err := r.Get(ctx, req.NamespacedName, &a); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	a, err := r.find(ctx, req.NamespacedName)
+	if a == nil || err != nil {
+		return ctrl.Result{}, err
 	}
-	end, err := r.shards.begin(ctx, a.Spec.AccountRef.Name)
+	end, unserved, err := r.shards.begin(ctx, a.Spec.AccountRef.Name)
 	if end == nil || err != nil {
 		return ctrl.Result{}, err // whoever serves the account wakes the object
 	}
 	defer end()
-	if !r.fleet.Satisfied(&a) {
+	if !r.fleet.Satisfied(a) {
 		// Acting on what was there before the write would do its work twice.
 		return ctrl.Result{RequeueAfter: catchUp, Priority: new(normal)}, nil
 	}
 	r.fleet.Begin(req.NamespacedName)
-	s, err := r.gather(ctx, &a, attempt)
+	s, err := r.gather(ctx, a, attempt)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if unserved != nil {
+		s.account, s.denied = nil, unserved
+	}
 	res, err := r.reconcile(ctx, s)
 	return r.report(ctx, s, res, err)
+}
+
+// find returns an object as the cache has it, nil if there is nothing to do for it.
+func (r *assignmentReconciler) find(ctx context.Context, key types.NamespacedName) (*assignment, error) {
+	if r.shards.share != nil {
+		return r.shards.share.find(ctx, key)
+	}
+	a := &assignment{}
+	if err := r.Get(ctx, key, a); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return a, nil
 }
 
 // scope is what one reconcile works with. It is gathered once.

@@ -6,6 +6,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,8 @@ type leases struct {
 	mu sync.Mutex
 	// seen holds the Leases as last read, by name.
 	seen map[string]seenLease
+	// at is when they were last read.
+	at time.Time
 }
 
 // seenLease is a Lease, and since when this process knows it as it is.
@@ -56,7 +59,7 @@ func (l *leases) read(ctx context.Context) error {
 		}
 		seen[lease.Name] = seenLease{*lease, since}
 	}
-	l.seen = seen
+	l.seen, l.at = seen, time.Now()
 	return nil
 }
 
@@ -82,6 +85,25 @@ func (l *leases) gone(manager string) bool {
 		return true
 	}
 	return time.Since(seen.since) > time.Duration(*seen.lease.Spec.LeaseDurationSeconds)*time.Second
+}
+
+// first is the running manager that comes first by name, as of a moment ago.
+func (l *leases) first(ctx context.Context) (string, error) {
+	l.mu.Lock()
+	current := time.Since(l.at) < handoverEvery
+	l.mu.Unlock()
+	if !current {
+		if err := l.read(ctx); err != nil {
+			return "", err
+		}
+	}
+	l.mu.Lock()
+	names := slices.Sorted(maps.Keys(l.seen))
+	l.mu.Unlock()
+	if names = slices.DeleteFunc(names, l.gone); len(names) == 0 {
+		return "", nil
+	}
+	return names[0], nil
 }
 
 // selecting lists the running managers that select an account, by name.

@@ -102,6 +102,19 @@ func servedElsewhere(account *v1alpha1.TwilioAccount, manager string) *outcome {
 		account.Spec.AccountSID, manager)
 }
 
+// objectNotSelected is the outcome of an object whose account no running manager selects.
+func objectNotSelected(account string) *outcome {
+	return newOutcome(v1alpha1.ReasonNotSelected,
+		"No running manager selects TwilioAccount %s: nothing is done for this object. Ask a cluster admin to give the account a label that the --account-selector of a manager selects.", account)
+}
+
+// objectServedElsewhere is the outcome of an object whose account cannot have the manager
+// that selects it.
+func objectServedElsewhere(account string) *outcome {
+	return newOutcome(v1alpha1.ReasonServedElsewhere,
+		"No manager may serve TwilioAccount %s, because another one serves its account SID: nothing is done for this object. The conditions of the account say what to do.", account)
+}
+
 // alsoSelected says which other managers select an account.
 func alsoSelected(managers []string) string {
 	return "Other managers select this account too, and do not serve it: " + strings.Join(managers, ", ") + ". Correct its labels or their --account-selector."

@@ -174,7 +174,8 @@ func (r *assignmentReconciler) recordTransition(ctx context.Context, a *assignme
 	wasTrouble := before != nil && (isStalled(before.Reason) || isTransient(before.Reason))
 	id := twilio.RequestID(cause)
 	switch {
-	case o.reason == v1alpha1.ReasonRemovalsHeld: // the account tells, once for all of them
+	case o.reason == v1alpha1.ReasonRemovalsHeld, isUnserved(o.reason):
+		// The account tells, once for all of them.
 	case isStalled(o.reason) || isTransient(o.reason):
 		logf.FromContext(ctx).V(verbosity(o.reason)).Info("Reconciling fails", "reason", o.reason, "message", o.message, "requestID", id, "error", fmt.Sprint(cause))
 		note := o.message

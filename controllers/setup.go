@@ -4,7 +4,6 @@
 package controllers
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -79,10 +77,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		accounts:    &queue{},
 	}
 	assignments.brake = newBrake(mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(eventSource), members, assignments.accounts)
-	s, err := newShards(mgr, o, assignments)
-	if err != nil {
-		return err
-	}
+	s := newShards(mgr, o, assignments)
 	assignments.shards = s
 	if err := assignments.setup(mgr, o.Workers); err != nil {
 		return fmt.Errorf("setting up the assignment controller: %w", err)
@@ -103,7 +98,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 }
 
 // newShards returns what serves the accounts that a selector selects.
-func newShards(mgr ctrl.Manager, o Options, r *assignmentReconciler) (*shards, error) {
+func newShards(mgr ctrl.Manager, o Options, r *assignmentReconciler) *shards {
 	if o.Selector == nil {
 		o.Selector = labels.Everything()
 	}
@@ -114,27 +109,36 @@ func newShards(mgr ctrl.Manager, o Options, r *assignmentReconciler) (*shards, e
 		served: map[string]claimed{}, inFlight: map[string]int{}, stopping: sets.New[string](), unclaimed: map[types.UID]time.Time{},
 	}
 	if o.Selector.Empty() {
-		return s, nil
+		return s
 	}
-	// It does not block: the cache has not started.
-	informer, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha1.PhoneNumberAddOnAssignment{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return nil, fmt.Errorf("watching the assignments: %w", err)
-	}
-	shared, ok := informer.(toolscache.SharedIndexInformer)
-	if !ok {
-		return nil, fmt.Errorf("the cache has informers of the type %T, which have no store", informer)
-	}
-	s.members = &memberShare{events: assignmentEvents{r}, store: shared.GetStore(), accounts: sets.New[string]()}
-	return s, nil
+	s.share = newShare(mgr, s, r)
+	return s
 }
 
-// assignmentHandler fills the fleet: with every object, or with this manager's share.
-func (r *assignmentReconciler) assignmentHandler() handler.TypedEventHandler[*v1alpha1.PhoneNumberAddOnAssignment, reconcile.Request] {
-	if r.shards.members != nil {
-		return r.shards.members
+func newShare(mgr ctrl.Manager, s *shards, r *assignmentReconciler) *share {
+	open := func(o cache.Options) (cache.Cache, error) {
+		o.Scheme, o.Mapper, o.HTTPClient = mgr.GetScheme(), mgr.GetRESTMapper(), mgr.GetHTTPClient()
+		return cache.New(mgr.GetConfig(), o)
 	}
-	return assignmentEvents{r}
+	h := &share{
+		events: assignmentEvents{r}, live: mgr.GetAPIReader(), selects: s.manager.Selects, open: open,
+		leftovers: &leftovers{
+			Client: mgr.GetClient(), live: mgr.GetAPIReader(), leases: s.leases, manager: s.manager.Name, open: open,
+			queue: r.queue, changed: make(chan struct{}, 1),
+		},
+		caches: map[string]*objectCache{}, served: sets.New[string](),
+	}
+	h.accounts = source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, h.accountEvents())
+	return h
+}
+
+// objects is the source that fills the fleet: with every object, or with this manager's
+// share.
+func (r *assignmentReconciler) objects(mgr ctrl.Manager) source.SyncingSource {
+	if r.shards.share != nil {
+		return r.shards.share
+	}
+	return source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, assignmentEvents{r})
 }
 
 func (r *assignmentReconciler) setup(mgr ctrl.Manager, workers int) error {
@@ -149,7 +153,7 @@ func (r *assignmentReconciler) setup(mgr ctrl.Manager, workers int) error {
 		}).
 		WatchesRawSource(r.queue).
 		WatchesRawSource(resyncSource{r.fleet, r.queue}).
-		WatchesRawSource(newFillingSource(r.fleet, source.Kind(mgr.GetCache(), &v1alpha1.PhoneNumberAddOnAssignment{}, r.assignmentHandler()))).
+		WatchesRawSource(newFillingSource(r.fleet, r.objects(mgr))).
 		WatchesRawSource(source.Kind(mgr.GetCache(), &v1alpha1.TwilioAccount{}, r.accountEvents())).
 		WatchesRawSource(source.Kind(mgr.GetCache(), namespace, r.namespaceEvents())).
 		Complete(r)

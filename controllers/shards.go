@@ -46,8 +46,8 @@ type shards struct {
 	live    client.Reader
 	manager shard.Manager
 	leases  *leases
-	// members is the fleet's share: nil if it stores the objects of every account.
-	members *memberShare
+	// share is the objects of the accounts that the manager selects: nil if it selects all.
+	share *share
 	// stopped ends what this process does and remembers for the objects of an account.
 	stopped func(account *v1alpha1.TwilioAccount, lastOfSID bool)
 	// wake makes the objects of an account due.
@@ -76,21 +76,25 @@ type claimed struct {
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=twilio-addon-operator-system,resources=leases,verbs=list
 
 // begin lets a reconcile of an object of an account begin; the caller calls end. end is nil
-// if another manager serves the account, or none. For an account that does not exist, any
-// manager may say so.
-func (s *shards) begin(ctx context.Context, account string) (end func(), err error) {
+// if the account is another manager's. unserved is why no manager acts for the object, nil if
+// this one does or the account does not exist.
+func (s *shards) begin(ctx context.Context, name string) (end func(), unserved *outcome, err error) {
 	if err := s.prepare(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if s.enter(account) {
-		return func() { s.leave(account) }, nil
+	if s.enter(name) {
+		return func() { s.leave(name) }, nil, nil
 	}
-	if err := s.Get(ctx, client.ObjectKey{Name: account}, &v1alpha1.TwilioAccount{}); apierrors.IsNotFound(err) {
-		return func() {}, nil
+	var account v1alpha1.TwilioAccount
+	if err := s.Get(ctx, client.ObjectKey{Name: name}, &account); apierrors.IsNotFound(err) {
+		return func() {}, nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("reading TwilioAccount %s: %w", account, err)
+		return nil, nil, fmt.Errorf("reading TwilioAccount %s: %w", name, err)
 	}
-	return nil, nil
+	if unserved = objectUnserved(&account); unserved != nil && s.share != nil {
+		return func() {}, unserved, nil
+	}
+	return nil, nil, nil
 }
 
 func (s *shards) enter(account string) bool {
@@ -136,14 +140,17 @@ func (s *shards) prepare(ctx context.Context) error {
 		return err
 	}
 	for i := range all {
-		if s.manager.StandingOf(&all[i], all, gone).Role == shard.Serves {
-			s.admit(&all[i], "")
-			if s.members != nil {
-				s.wake(all[i].Name) // the initial list did not queue them
-			}
+		if s.manager.StandingOf(&all[i], all, gone).Role != shard.Serves {
+			continue
+		}
+		if err := s.share.wait(ctx, all[i].Name); err != nil {
+			return err
+		}
+		s.admit(&all[i], "")
+		if s.share != nil {
+			s.wake(all[i].Name) // the initial list did not queue them
 		}
 	}
-	s.members.queueOrphans(all)
 	s.prepared.Store(true)
 	return nil
 }
@@ -183,6 +190,9 @@ func (s *shards) serve(ctx context.Context, account *v1alpha1.TwilioAccount) (se
 	standing := s.manager.StandingOf(account, all, gone)
 	switch {
 	case standing.Role == shard.Claims, standing.Role == shard.Serves && !s.serves(account):
+		if loaded, err := s.share.load(account.Name); !loaded || err != nil {
+			return false, cacheDelay, err
+		}
 		return s.claim(ctx, account)
 	case standing.Role == shard.Serves:
 		return true, 0, nil
@@ -270,7 +280,7 @@ func (s *shards) name(ctx context.Context, account *v1alpha1.TwilioAccount, mana
 
 // admit begins to serve an account.
 func (s *shards) admit(account *v1alpha1.TwilioAccount, version string) {
-	s.members.add(account)
+	s.share.add(account)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.served[account.Name] = claimed{account.UID, account.Spec.AccountSID, version}
@@ -310,7 +320,7 @@ func (s *shards) stop(account *v1alpha1.TwilioAccount) (drained bool) {
 	}
 	s.mu.Unlock()
 	if served {
-		s.members.remove(account.Name)
+		s.share.remove(account)
 	}
 	if busy {
 		return false
@@ -329,8 +339,7 @@ func (s *shards) drop(account *v1alpha1.TwilioAccount) {
 	delete(s.unclaimed, account.UID)
 	s.mu.Unlock()
 	if served {
-		s.members.remove(account.Name)
-		s.members.queueObjectsOf(account.Name)
+		s.share.remove(account)
 	}
 }
 
@@ -369,6 +378,14 @@ func (s *shards) reportUnserved(ctx context.Context, account *v1alpha1.TwilioAcc
 	}
 	err = s.Status().Patch(ctx, account, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
 	return countsEvery, client.IgnoreNotFound(err)
+}
+
+// tellsOf reports whether nobody serves an account, and it is this manager that tells so.
+func (s *shards) tellsOf(ctx context.Context, account *v1alpha1.TwilioAccount) (bool, error) {
+	if s.share == nil || !isUnserved(readyReason(account)) {
+		return false, nil
+	}
+	return s.share.leftovers.isMyTurn(ctx)
 }
 
 func (s *shards) unclaimedFor(account *v1alpha1.TwilioAccount) time.Duration {

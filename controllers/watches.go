@@ -49,7 +49,8 @@ func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*as
 	before, after := e.ObjectOld, e.ObjectNew
 	awaited := h.r.fleet.Upsert(after)
 	edited := before.Generation != after.Generation || before.UID != after.UID || requestedAt(before) != requestedAt(after) ||
-		after.Status.ObservedGeneration < before.Status.ObservedGeneration // the last write of a former manager
+		after.Status.ObservedGeneration < before.Status.ObservedGeneration || // the last write of a former manager
+		(isTakenForUnserved(after) && !isTakenForUnserved(before))
 	if awaited || edited || (lacksFinalizer(after) && !lacksFinalizer(before)) {
 		h.r.queue.add(normal, 0, client.ObjectKeyFromObject(after))
 	}
@@ -58,6 +59,13 @@ func (h assignmentEvents) Update(_ context.Context, e event.TypedUpdateEvent[*as
 		h.r.enqueueAccount(before.Spec.AccountRef.Name)
 		h.r.enqueueAccount(after.Spec.AccountRef.Name)
 	}
+}
+
+// isTakenForUnserved reports whether an object says that nobody serves its account. One that
+// is served got that from another manager, which did not know yet.
+func isTakenForUnserved(a *assignment) bool {
+	reason := reasonOf(a)
+	return isUnserved(reason) || reason == v1alpha1.ReasonAccountNotFound
 }
 
 // Delete wakes the others that name the number: one of them owns it now.

@@ -75,7 +75,8 @@ const (
 )
 
 // Reasons of the Ready condition of a TwilioAccount, beside CredentialsInvalid,
-// PermissionDenied, AccountInvalid, RateLimited and TwilioUnavailable.
+// PermissionDenied, AccountInvalid, RateLimited and TwilioUnavailable. The objects of an
+// account that no manager serves have the last two as well.
 const (
 	// ReasonCredentialsAccepted: Twilio accepted the credential for this account.
 	ReasonCredentialsAccepted = "CredentialsAccepted"

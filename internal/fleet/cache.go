@@ -9,13 +9,19 @@ import (
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/ledger"
 )
+
+// FieldAccount is the field of an assignment by which the API server selects the objects of
+// a TwilioAccount.
+const FieldAccount = "spec.accountRef.name"
 
 // CacheOptions keep no more in memory than a reconcile uses: 100,000 objects fit into a
 // small container. Of Secrets, only the metadata is cached, only from the operator's
@@ -33,6 +39,54 @@ func CacheOptions(operatorNamespace string) cache.Options {
 			},
 		},
 	}
+}
+
+// ShareOptions keep the objects that one TwilioAccount's name selects, as CacheOptions keep
+// all of them.
+func ShareOptions(account string) cache.Options {
+	return assignmentOptions(fields.OneTermEqualSelector(FieldAccount, account), stripAssignment)
+}
+
+// LeftoverOptions keep of the objects of all other TwilioAccounts which account each names,
+// and what its Ready condition says.
+func LeftoverOptions(accounts []string) cache.Options {
+	others := make([]fields.Selector, 0, len(accounts))
+	for _, account := range accounts {
+		others = append(others, fields.OneTermNotEqualSelector(FieldAccount, account))
+	}
+	return assignmentOptions(fields.AndSelectors(others...), stripToReason)
+}
+
+func assignmentOptions(selector fields.Selector, transform func(object any) (any, error)) cache.Options {
+	return cache.Options{
+		ReaderFailOnMissingInformer: true,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.PhoneNumberAddOnAssignment{}: {Field: selector, Transform: transform},
+		},
+	}
+}
+
+// stripToReason leaves of an object only what LeftoverOptions promise.
+func stripToReason(object any) (any, error) {
+	a, ok := object.(*v1alpha1.PhoneNumberAddOnAssignment)
+	if !ok {
+		return object, nil
+	}
+	kept := &v1alpha1.PhoneNumberAddOnAssignment{ObjectMeta: metav1.ObjectMeta{
+		Namespace: a.Namespace, Name: a.Name, UID: a.UID, ResourceVersion: a.ResourceVersion,
+		Generation: a.Generation, DeletionTimestamp: a.DeletionTimestamp,
+	}}
+	kept.Spec.AccountRef.Name, kept.Status.ObservedGeneration = a.Spec.AccountRef.Name, a.Status.ObservedGeneration
+	if ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		kept.Status.Conditions = []metav1.Condition{{Type: ready.Type, Status: ready.Status, Reason: ready.Reason}}
+		intern(&kept.Status.Conditions[0].Type)
+		intern(&kept.Status.Conditions[0].Status)
+		intern(&kept.Status.Conditions[0].Reason)
+	}
+	intern(&kept.Namespace)
+	intern(&kept.Spec.AccountRef.Name)
+	packStrings(&kept.Name, (*string)(&kept.UID), &kept.ResourceVersion)
+	return kept, nil
 }
 
 // stripAssignment drops what no reconcile reads, and interns the strings that repeat from

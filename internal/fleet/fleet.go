@@ -200,6 +200,16 @@ func (f *Fleet) removeFromNumber(n number, key types.NamespacedName) {
 	}
 }
 
+// Find returns the object of a key, nil if it is not in the fleet. Do not change it.
+func (f *Fleet) Find(key types.NamespacedName) *Assignment {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if m := f.members[key]; m != nil {
+		return m.object
+	}
+	return nil
+}
+
 // Contenders returns the objects that name a number, and which of them this process last
 // let claim it. It returns none if there is only one. Do not change the objects.
 func (f *Fleet) Contenders(sid v1alpha1.PhoneNumberSID) (objects []*Assignment, reserved types.NamespacedName) {

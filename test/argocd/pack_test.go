@@ -57,6 +57,7 @@ var healthByReason = map[string]map[string]string{
 		"CredentialsInvalid": "Degraded", "PermissionDenied": "Degraded", "PhoneNumberNotFound": "Degraded",
 		"AddOnRejected": "Degraded", "PhoneNumberConflict": "Degraded", "RateLimited": "Progressing",
 		"TwilioUnavailable": "Progressing", "DeletionBlocked": "Degraded", "RemovalsHeld": "Degraded",
+		"NotSelected": "Degraded", "ServedElsewhere": "Degraded",
 	},
 	"TwilioAccount": {
 		"CredentialsAccepted": "Healthy", "CredentialsInvalid": "Degraded", "PermissionDenied": "Degraded",

@@ -164,6 +164,7 @@ func TestOneSIDOneManager(t *testing.T) {
 	edit(w, contender, func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.AccountRef.Name = younger })
 	w.awaitReason(line, v1alpha1.ReasonSynced)
 	w.awaitAccount(younger, v1alpha1.ReasonServedElsewhere, leaseOf(t, selectorA))
+	w.awaitReason(contender, v1alpha1.ReasonServedElsewhere)
 	w.label(younger, "a")
 	w.awaitAccount(younger, v1alpha1.ReasonCredentialsAccepted)
 	w.awaitManager(younger, selectorA)
@@ -192,19 +193,6 @@ func TestSelectedTwice(t *testing.T) {
 	w.checkWrites(line, "assign 0")
 }
 
-// TestSelectedByNobody says so on the account, until a manager selects it.
-func TestSelectedByNobody(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, "nobody")
-	line := w.assign(0)
-	w.awaitAccount(w.Name, v1alpha1.ReasonNotSelected)
-	w.checkWrites(line)
-	w.label(w.Name, "b")
-	w.awaitReason(line, v1alpha1.ReasonSynced)
-	w.awaitAccount(w.Name, v1alpha1.ReasonCredentialsAccepted)
-	w.checkWrites(line, "assign 0")
-}
-
 // TestAccountNotFound: some manager says that an object names no account.
 func TestAccountNotFound(t *testing.T) {
 	t.Parallel()
@@ -216,29 +204,6 @@ func TestAccountNotFound(t *testing.T) {
 	edit(w, line, func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.AccountRef.Name = w.Name })
 	w.awaitReason(line, v1alpha1.ReasonSynced)
 	w.checkWrites(line, "assign 0")
-}
-
-// TestSharedSecret holds a Secret while objects of another manager's account need it.
-func TestSharedSecret(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, "a")
-	line := w.assign(0)
-	w.awaitReason(line, v1alpha1.ReasonSynced)
-	idle := newWorld(t, "b")
-	account, err := idle.account(idle.Name)
-	w.must(err)
-	edit(idle, account, func(a *v1alpha1.TwilioAccount) { a.Spec.CredentialsSecretRef.Name = w.Name })
-	secret := w.Secret()
-	w.must(env.Client.Delete(t.Context(), secret))
-	idle.awaitAccount(idle.Name, v1alpha1.ReasonCredentialsInvalid) // its manager has looked at the Secret
-	w.must(env.Client.Delete(t.Context(), line))
-	w.eventually("the number is bare", func() error {
-		left, err := sim.Admin.Assigned(t.Context(), string(line.Spec.PhoneNumberSID))
-		if len(left) > 0 {
-			err = fmt.Errorf("it carries %v", left)
-		}
-		return err
-	})
 }
 
 // TestDoctor names the leader of each shard.
