@@ -85,7 +85,7 @@ func TestPodIsRestricted(t *testing.T) {
 // The kernel holds the container to the limit of the manifest, and the manager keeps its heap
 // below nine tenths of that.
 func TestMemoryLimitIsApplied(t *testing.T) {
-	const limit = 384 << 20
+	const limit = 512 << 20
 	if got := c.memory(t, "limit_in_bytes"); got != limit {
 		t.Errorf("the limit is %d bytes, want %d", got, limit)
 	}
@@ -210,7 +210,7 @@ func TestStarvedProcessor(t *testing.T) {
 // With 20,000 objects and an edit of their account, which has every one of them reconciled,
 // the process stays well below its limit. It is the last test: to delete so many takes long.
 func TestMemoryOfManyObjects(t *testing.T) {
-	const objects, limit = 20_000, 384 << 20
+	const objects, limit = 20_000, 512 << 20
 	w := newWorld(t, 0)
 	w.left = true
 	w.patchAccount(t, `{"spec":{"suspend":true}}`)
