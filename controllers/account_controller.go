@@ -130,6 +130,9 @@ func (r *accountReconciler) forgetGone(ctx context.Context, account string, err 
 	if !apierrors.IsNotFound(err) {
 		return err
 	}
+	gone := &v1alpha1.TwilioAccount{}
+	gone.Name = account
+	r.shards.drop(gone) // it may have been claimed while it went
 	r.forget(account)
 	return r.releaseSecrets(ctx, false)
 }

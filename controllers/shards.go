@@ -146,8 +146,7 @@ func (s *shards) prepare(ctx context.Context) error {
 		if err := s.share.wait(ctx, all[i].Name); err != nil {
 			return err
 		}
-		s.admit(&all[i], "")
-		if s.share != nil {
+		if s.admit(&all[i], "") && s.share != nil {
 			s.wake(all[i].Name) // the initial list did not queue them
 		}
 	}
@@ -255,14 +254,13 @@ func (s *shards) claim(ctx context.Context, account *v1alpha1.TwilioAccount) (se
 		return false, 0, err
 	}
 	returned := before != "" && before != s.manager.Name && !gone(before)
-	if returned || !s.manager.MayKeep(current, all, gone) {
+	if returned || !s.manager.MayKeep(current, all, gone) || !s.admit(current, current.ResourceVersion) {
 		if before == s.manager.Name {
 			before = ""
 		}
 		return false, handoverEvery, s.name(ctx, current, before)
 	}
 	logf.FromContext(ctx).Info("This manager serves the account from now on", "lease", s.manager.Name, "before", before)
-	s.admit(current, current.ResourceVersion)
 	s.wake(current.Name)
 	*account = *current
 	return true, 0, nil
@@ -278,14 +276,18 @@ func (s *shards) name(ctx context.Context, account *v1alpha1.TwilioAccount, mana
 	return nil
 }
 
-// admit begins to serve an account.
-func (s *shards) admit(account *v1alpha1.TwilioAccount, version string) {
-	s.share.add(account)
+// admit begins to serve an account. It reports false if that cannot be, because its objects
+// are not known.
+func (s *shards) admit(account *v1alpha1.TwilioAccount, version string) (admitted bool) {
+	if !s.share.add(account) {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.served[account.Name] = claimed{account.UID, account.Spec.AccountSID, version}
 	delete(s.unclaimed, account.UID)
 	delete(s.stopping, account.Name)
+	return true
 }
 
 // letGo stops serving an account, and takes this manager's name from it once every
@@ -320,8 +322,9 @@ func (s *shards) stop(account *v1alpha1.TwilioAccount) (drained bool) {
 	}
 	s.mu.Unlock()
 	if served {
-		s.share.remove(account)
+		s.share.remove(account.Name)
 	}
+	s.share.unload(account)
 	if busy {
 		return false
 	}
@@ -339,7 +342,7 @@ func (s *shards) drop(account *v1alpha1.TwilioAccount) {
 	delete(s.unclaimed, account.UID)
 	s.mu.Unlock()
 	if served {
-		s.share.remove(account)
+		s.share.remove(account.Name)
 	}
 }
 

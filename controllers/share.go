@@ -150,18 +150,23 @@ func (s *share) wait(ctx context.Context, account string) error {
 	return c.waitForSync(ctx)
 }
 
-// add brings the objects of an account into the fleet. They are loaded. Those that are
-// synced are checked at their own phase, as after a restart.
-func (s *share) add(account *v1alpha1.TwilioAccount) {
+// add brings the objects of an account into the fleet. Those that are synced are checked at
+// their own phase, as after a restart. It reports false if they are not known: the account's
+// label may have changed since they were loaded.
+func (s *share) add(account *v1alpha1.TwilioAccount) (added bool) {
 	if s == nil {
-		return
+		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c := s.caches[account.Name]
+	if c == nil || !c.isSynced() {
+		return false
+	}
 	s.served.Insert(account.Name)
 	r := s.events.r
 	r.brake.resume(account.Spec.AccountSID)
-	for _, a := range s.caches[account.Name].objects() {
+	for _, a := range c.objects() {
 		r.fleet.Upsert(a)
 		if isSynced(a) && a.DeletionTimestamp.IsZero() {
 			r.fleet.Checked(client.ObjectKeyFromObject(a))
@@ -169,22 +174,32 @@ func (s *share) add(account *v1alpha1.TwilioAccount) {
 			r.brake.expect(a)
 		}
 	}
+	return true
 }
 
 // remove takes the objects of an account from the fleet. A reconcile that still runs sees
 // its object as gone, and ends before its next write to Twilio.
-func (s *share) remove(account *v1alpha1.TwilioAccount) {
+func (s *share) remove(account string) {
 	if s == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.served.Delete(account.Name)
+	s.served.Delete(account)
 	r := s.events.r
-	for _, key := range r.fleet.Select(func(_ types.NamespacedName, of string) bool { return of == account.Name }) {
+	for _, key := range r.fleet.Select(func(_ types.NamespacedName, of string) bool { return of == account }) {
 		r.forgetObject(key)
 	}
-	if !s.selects(account) {
+}
+
+// unload ends the cache of an account that is not served, unless the manager selects it.
+func (s *share) unload(account *v1alpha1.TwilioAccount) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.selects(account) && !s.served.Has(account.Name) {
 		s.close(account.Name)
 	}
 }

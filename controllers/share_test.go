@@ -104,3 +104,29 @@ func TestObjectLeavesAccount(t *testing.T) {
 		})
 	}
 }
+
+// TestAddOfWhatIsNotKnown has the objects of an account become unknown between the claim's
+// first look and its last: its label has changed, and perhaps changed back.
+func TestAddOfWhatIsNotKnown(t *testing.T) {
+	known := make(chan struct{})
+	close(known)
+	for name, c := range map[string]struct {
+		cache *objectCache
+		want  bool
+	}{
+		"known":             {&objectCache{store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc), synced: known}, true},
+		"not watched":       {nil, false},
+		"watched from anew": {&objectCache{store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc), synced: make(chan struct{})}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &assignmentReconciler{fleet: fleet.New(), accounts: &queue{}}
+			r.brake = newBrake(nil, nil, nil, r.fleet, r.accounts)
+			s := &share{events: assignmentEvents{r}, caches: map[string]*objectCache{"main": c.cache}, served: sets.New[string]()}
+			account := &v1alpha1.TwilioAccount{}
+			account.Name = "main"
+			if added := s.add(account); added != c.want || s.served.Has("main") != c.want {
+				t.Errorf("added: %t, served: %t, want %t", added, s.served.Has("main"), c.want)
+			}
+		})
+	}
+}

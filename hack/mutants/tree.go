@@ -84,7 +84,7 @@ func (t *tree) hunt(ctx context.Context, m *mutant, o *options) (found *finding,
 	}
 	defer func() { err = errors.Join(err, os.WriteFile(file, []byte(f.source), 0o600)) }()
 	if !o.soakOnly {
-		for _, dir := range slices.Compact([]string{"./" + path.Dir(f.file), "./controllers", "./test/e2e"}) {
+		for _, dir := range slices.Compact([]string{"./" + path.Dir(f.file), "./controllers", "./test/e2e", "./test/shards"}) {
 			if found, err := t.test(ctx, dir); found != nil || err != nil {
 				return found, err
 			}

@@ -54,7 +54,9 @@ type APIRequest struct {
 	Resource        string
 	Namespace, Name string
 	Watch           bool
-	Start, End      time.Time
+	// Selector is the field selector, "" if there is none.
+	Selector   string
+	Start, End time.Time
 	// Status is the HTTP status of the answer; 0 if there was none.
 	Status int
 	Fault  APIFault
@@ -279,7 +281,7 @@ func (p *Proxy) watch(answer *counted, r *http.Request) {
 // /apis/GROUP/VERSION/[namespaces/NAMESPACE/]RESOURCE[/NAME[/SUBRESOURCE]], or
 // /api/VERSION/… for the core.
 func describe(by string, r *http.Request) APIRequest {
-	req := APIRequest{By: by, Method: r.Method, Start: time.Now(), Watch: r.URL.Query().Get("watch") == "true"}
+	req := APIRequest{By: by, Method: r.Method, Start: time.Now(), Watch: r.URL.Query().Get("watch") == "true", Selector: r.URL.Query().Get("fieldSelector")}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
 	case len(parts) > 3 && parts[0] == "apis":

@@ -151,6 +151,20 @@ func (e *Env) applyRBAC(ctx context.Context) error {
 	return nil
 }
 
+// GrantShards gives the manager the rights that one of several needs beside config/rbac.
+func (e *Env) GrantShards(ctx context.Context) error {
+	for _, file := range []string{"role.yaml", "role_binding.yaml"} {
+		manifest, err := os.ReadFile(filepath.Join(Root(), "config", "components", "shards", file))
+		if err != nil {
+			return err
+		}
+		if err := e.Apply(ctx, manifest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Apply applies every document of a manifest with server-side apply.
 func (e *Env) Apply(ctx context.Context, manifests []byte) error {
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096)

@@ -10,8 +10,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -53,7 +51,7 @@ func TestMain(m *testing.M) {
 	}
 	testenv.Exit(testenv.Within(context.Background(), func(e *testenv.Env, s *testenv.Simulator) (int, error) {
 		env, sim = e, s
-		if err := applyComponent(context.Background()); err != nil {
+		if err := e.GrantShards(context.Background()); err != nil {
 			return 1, err
 		}
 		// Slow enough for a change of hands to find calls in flight.
@@ -68,20 +66,6 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run(), nil
 	}))
-}
-
-// applyComponent grants what the managers of shards need beyond config/rbac.
-func applyComponent(ctx context.Context) error {
-	for _, file := range []string{"role.yaml", "role_binding.yaml"} {
-		manifest, err := os.ReadFile(filepath.Join(testenv.Root(), "config", "components", "shards", file))
-		if err != nil {
-			return err
-		}
-		if err := env.Apply(ctx, manifest); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func start(ctx context.Context, selector string) (*testenv.Process, error) {

@@ -62,7 +62,7 @@ func (r *run) changeLog(journal []twiliosim.Mutation) ([]error, error) {
 		return nil, nil
 	}
 	var logs []string
-	for _, m := range r.crew.members {
+	for _, m := range r.members() {
 		log, err := m.process.Output()
 		if err != nil {
 			return nil, fmt.Errorf("reading the log of %s: %w", m.name, err)

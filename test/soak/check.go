@@ -26,6 +26,8 @@ type scene struct {
 	accounts map[string]*v1alpha1.TwilioAccount
 	allowed  map[string]bool // by namespace
 	sites    map[string]*siteState
+	// managers are the names of those that must serve the accounts.
+	managers map[string]string
 }
 
 // siteState is what a Twilio account is like.
@@ -386,6 +388,8 @@ func (s *scene) checkAccount(account *v1alpha1.TwilioAccount) error {
 		return errors.New("it is being deleted, nothing refers to it, and it is still there")
 	case ready == nil:
 		return errors.New("it has no Ready condition")
+	case account.Status.Manager != s.managers[account.Name]:
+		return fmt.Errorf("it names the manager %q, and its label is of %q", account.Status.Manager, s.managers[account.Name])
 	case site.secretWrong && ready.Reason != v1alpha1.ReasonCredentialsInvalid:
 		return fmt.Errorf("it says %s, and its credential is not valid", sayReady(ready))
 	case site.credential == "" && ready.Reason != v1alpha1.ReasonCredentialsAccepted:

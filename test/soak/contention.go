@@ -268,7 +268,7 @@ func makeKillInHandover(random *rand.Rand) (string, func(context.Context, *run) 
 			r.count("kills in a handover")
 		case <-time.After(3 * time.Second): // there may be no more writes
 		}
-		return r.crew.kill(down, func() error {
+		return r.crewOf(pair[0].site).kill(down, func() error {
 			if !both {
 				return nil
 			}

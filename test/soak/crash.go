@@ -18,9 +18,6 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 )
 
-// leaseName is the manager's.
-const leaseName = "twilio-addon-operator.twilio-operator.dev"
-
 // lease is how long a leader that died holds its place: the shortest that is allowed.
 const lease = 3 * time.Second
 
@@ -39,7 +36,7 @@ func crashes() []action {
 func makeKill(random *rand.Rand) (string, func(context.Context, *run) error) {
 	down := time.Duration(random.IntN(1500)) * time.Millisecond
 	return fmt.Sprintf("kill the manager (SIGKILL) and start it again after %s", down), func(_ context.Context, r *run) error {
-		return r.crew.kill(down, func() error { return nil })
+		return r.nextCrew().kill(down, func() error { return nil })
 	}
 }
 
@@ -113,7 +110,7 @@ func makeKillAtWrite(random *rand.Rand) (string, func(context.Context, *run) err
 		select {
 		case number := <-written:
 			r.count("kills at a write")
-			return r.crew.kill(down, func() error { return c.apply(ctx, r, number) })
+			return r.crewOf(siteOf(number)).kill(down, func() error { return c.apply(ctx, r, number) })
 		case <-time.After(3 * time.Second): // there may be nothing to write
 			return nil
 		}
@@ -122,7 +119,7 @@ func makeKillAtWrite(random *rand.Rand) (string, func(context.Context, *run) err
 
 func makeRestart(*rand.Rand) (string, func(context.Context, *run) error) {
 	return "stop the manager (SIGTERM) and start it again", func(_ context.Context, r *run) error {
-		r.crew.restart()
+		r.nextCrew().restart()
 		return nil
 	}
 }
@@ -130,7 +127,7 @@ func makeRestart(*rand.Rand) (string, func(context.Context, *run) error) {
 func makeOverlap(random *rand.Rand) (string, func(context.Context, *run) error) {
 	wait := time.Duration(random.IntN(600)) * time.Millisecond
 	return fmt.Sprintf("the leader stands still (SIGSTOP) until a standby has taken its lease, goes on %s later", wait), func(ctx context.Context, r *run) error {
-		return r.crew.overlap(ctx, wait)
+		return r.nextCrew().overlap(ctx, wait)
 	}
 }
 
@@ -147,6 +144,10 @@ func makeAPIServerRestart(*rand.Rand) (string, func(context.Context, *run) error
 // crew keeps one manager running, as a kubelet would, and another one for a change of
 // leader.
 type crew struct {
+	// name is the shard's, lease the name of its Lease, selector that of its accounts: "" for
+	// all.
+	name, lease, selector string
+
 	env   *testenv.Env
 	proxy *testenv.Proxy
 	// count is told of what happened to managers.
@@ -165,10 +166,10 @@ type crew struct {
 
 // member is one process of the manager.
 type member struct {
-	name, probes, metrics string
-	process               *testenv.Process
-	hangUp                func()
-	began, ended          time.Time
+	name, probes, metrics, lease string
+	process                      *testenv.Process
+	hangUp                       func()
+	began, ended                 time.Time
 	// expected: its end is our doing, so nobody starts another one for it.
 	expected bool
 	pauses   []span
@@ -176,7 +177,7 @@ type member struct {
 
 // start starts another manager and makes it the current one. The caller holds the lock.
 func (c *crew) start() {
-	m, err := c.launch(fmt.Sprintf("manager-%d", len(c.members)+1))
+	m, err := c.launch(fmt.Sprintf("manager-%s%d", c.name, len(c.members)+1))
 	if err != nil {
 		c.broken = errors.Join(c.broken, err)
 		return
@@ -197,7 +198,7 @@ func (c *crew) launch(name string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &member{name: name, hangUp: hangUp, began: time.Now()}
+	m := &member{name: name, lease: c.lease, hangUp: hangUp, began: time.Now()}
 	if m.probes, err = testenv.FreeAddress(ctx); err != nil {
 		return nil, err
 	}
@@ -208,7 +209,7 @@ func (c *crew) launch(name string) (*member, error) {
 		"--kubeconfig="+kubeconfig, "--operator-namespace="+testenv.Namespace,
 		"--health-probe-bind-address="+m.probes,
 		"--metrics-bind-address="+m.metrics, "--metrics-secure=false",
-		"--leader-elect", "--leader-elect-lease-duration="+lease.String(),
+		"--leader-elect", "--leader-elect-lease-duration="+lease.String(), "--account-selector="+c.selector,
 		"--max-concurrent-reconciles=16", "--zap-log-level=debug")
 	return m, err
 }
@@ -300,7 +301,7 @@ func (c *crew) overlap(ctx context.Context, wait time.Duration) error {
 
 func (c *crew) holder(ctx context.Context) string {
 	var l coordinationv1.Lease
-	if err := c.env.Client.Get(ctx, client.ObjectKey{Namespace: testenv.Namespace, Name: leaseName}, &l); err != nil || l.Spec.HolderIdentity == nil {
+	if err := c.env.Client.Get(ctx, client.ObjectKey{Namespace: testenv.Namespace, Name: c.lease}, &l); err != nil || l.Spec.HolderIdentity == nil {
 		return ""
 	}
 	return *l.Spec.HolderIdentity

@@ -208,7 +208,7 @@ func (e *recorder) event(object any, since time.Time, gone bool) {
 }
 
 // history is what the model judges: the record of a run that has ended.
-func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIRequest, crew *crew) *history {
+func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIRequest, members []*member) *history {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h := &history{Journal: journal, Rooms: slices.Clone(e.rooms), Calls: slices.Clone(e.calls), Approvals: slices.Clone(e.words)}
@@ -217,7 +217,8 @@ func (e *recorder) history(journal []twiliosim.Mutation, requests []testenv.APIR
 	h.Accounts = e.accounts(requests)
 	h.Allowances = e.allowances()
 	h.Checks = checksOf(requests)
-	h.Managers = managersOf(crew, requests, e.spans)
+	h.Managers = managersOf(members, requests, e.spans)
+	h.Tenures = e.tenures(writesOf(requests))
 	return h
 }
 
@@ -387,26 +388,28 @@ func checksOf(requests []testenv.APIRequest) []check {
 }
 
 // managersOf says when each manager lived, and when its caches may have been behind.
-func managersOf(crew *crew, requests []testenv.APIRequest, everybody []span) []manager {
+func managersOf(members []*member, requests []testenv.APIRequest, everybody []span) []manager {
 	var all []manager
-	for _, m := range crew.members {
+	for _, m := range members {
 		ended := forever
 		if !m.ended.IsZero() {
 			ended = m.ended.Add(lag) // what it had sent before may still be under way
 		}
-		one := manager{Name: m.name, Alive: span{m.began, ended}, Behind: slices.Concat(everybody, m.pauses)}
+		one := manager{Name: m.name, Lease: m.lease, Alive: span{m.began, ended}, Behind: slices.Concat(everybody, m.pauses), Paused: m.pauses}
 		one.Behind = append(one.Behind, gaps(m.name, requests)...)
 		all = append(all, one)
 	}
 	return all
 }
 
-// gaps are the times between the watches of a manager, for each resource that it caches.
+// gaps are the times between the watches of a manager, for each that it keeps. The one of the
+// objects that nobody serves, which excludes the others by name, counts for nothing.
 func gaps(by string, requests []testenv.APIRequest) []span {
-	watches := map[string][]span{}
+	type kept struct{ resource, selector string }
+	watches := map[kept][]span{}
 	for _, q := range requests {
-		if q.By == by && q.Watch && q.Status == 200 {
-			watches[q.Resource] = append(watches[q.Resource], span{q.Start, q.End})
+		if q.By == by && q.Watch && q.Status == 200 && !strings.Contains(q.Selector, "!=") {
+			watches[kept{q.Resource, q.Selector}] = append(watches[kept{q.Resource, q.Selector}], span{q.Start, q.End})
 		}
 	}
 	var all []span

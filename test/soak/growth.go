@@ -23,7 +23,7 @@ type usage struct {
 }
 
 // leading is the metric that is 1 while a manager leads.
-const leading = `leader_election_master_status{name="` + leaseName + `"}`
+func (m *member) leading() string { return `leader_election_master_status{name="` + m.lease + `"}` }
 
 // growth is what a manager used at two moments.
 type growth struct{ before, after usage }
@@ -57,7 +57,7 @@ func (g growth) check() []error {
 func usageOf(ctx context.Context, m *member) usage {
 	text := ""
 	err := testenv.Wait(ctx, time.Minute, "the manager leads", func() (err error) {
-		if text, err = testenv.Get(ctx, "http://"+m.metrics+"/metrics"); err == nil && metric(text, leading) != 1 {
+		if text, err = testenv.Get(ctx, "http://"+m.metrics+"/metrics"); err == nil && metric(text, m.leading()) != 1 {
 			err = errors.New("it waits for the lease")
 		}
 		return err

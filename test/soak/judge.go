@@ -44,6 +44,7 @@ func (h *history) judge() []error {
 	for i := range h.Accounts {
 		wrong = append(wrong, h.judgeAccount(&h.Accounts[i])...)
 	}
+	wrong = append(wrong, h.judgeTenures()...)
 	return append(wrong, h.judgeBudget()...)
 }
 

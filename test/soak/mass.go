@@ -85,10 +85,10 @@ var aftermaths = []aftermath{
 	}},
 	{words: "nothing", do: func(context.Context, *run, site, map[types.NamespacedName][]v1alpha1.AddOnSID) error { return nil }},
 	{words: "kill the manager, and approve while there is none", kills: true, do: func(ctx context.Context, r *run, s site, _ map[types.NamespacedName][]v1alpha1.AddOnSID) error {
-		return r.crew.kill(time.Second, func() error { return r.approve(ctx, s) })
+		return r.crewOf(s).kill(time.Second, func() error { return r.approve(ctx, s) })
 	}},
-	{words: "kill the manager", kills: true, do: func(_ context.Context, r *run, _ site, _ map[types.NamespacedName][]v1alpha1.AddOnSID) error {
-		return r.crew.kill(100*time.Millisecond, func() error { return nil })
+	{words: "kill the manager", kills: true, do: func(_ context.Context, r *run, s site, _ map[types.NamespacedName][]v1alpha1.AddOnSID) error {
+		return r.crewOf(s).kill(100*time.Millisecond, func() error { return nil })
 	}},
 }
 
@@ -312,13 +312,13 @@ func (r *run) patch(ctx context.Context, account string, change map[string]any) 
 	return client.IgnoreNotFound(r.env.Client.Patch(ctx, &v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}, client.RawPatch(types.MergePatchType, text)))
 }
 
-// relax ends what a tight run limits: no account is suspended, no budget holds anything, and
+// relax ends what a run limits: each account has a manager, and in a tight run no account is suspended, no budget holds anything, and
 // each account SID has one TwilioAccount.
 func (r *run) relax(ctx context.Context) error {
+	wrong := r.restoreLabels(ctx)
 	if !r.plan.tight {
-		return nil
+		return wrong
 	}
-	var wrong error
 	for _, s := range sites {
 		wrong = errors.Join(wrong,
 			client.IgnoreNotFound(r.env.Client.Delete(ctx, &v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: second(s)}})),

@@ -50,6 +50,12 @@ type history struct {
 	// Allowances are what the accounts allowed; Approvals are of removals that were held.
 	Allowances []allowance
 	Approvals  []approval
+	// Tenures are the times in which accounts named a manager. Writers are the managers, by
+	// their Lease, that made the requests to Twilio that they told of, by the request's ID.
+	Tenures []tenure
+	Writers map[string]string
+	// Sharded: there were several managers, each of some of the accounts.
+	Sharded bool
 	// OtherSIDs: Twilio gives assignments SIDs of their own.
 	OtherSIDs bool
 }
@@ -117,9 +123,13 @@ type room struct {
 
 // manager is a process, and when what it knew may have been behind.
 type manager struct {
-	Name   string
+	Name string
+	// Lease is the name by which accounts know it.
+	Lease  string
 	Alive  span
 	Behind []span
+	// Paused is when it stood still.
+	Paused []span
 }
 
 // check is when a manager made sure of the version of an object.
@@ -246,7 +256,7 @@ func (h *history) admittedAtOneOf(l *life, v *version, moments []time.Time) bool
 // while one process alone was at work: that process knew, or would have before it wrote. It
 // is nil if this object held the number as well.
 func (h *history) holder(l *life, number string, began time.Time) *life {
-	if v := l.at(began); v == nil || v.Claim == v1alpha1.ClaimHeld || !h.oneManager(began) {
+	if v := l.at(began); v == nil || v.Claim == v1alpha1.ClaimHeld || !h.oneManager(v.Account, began) {
 		return nil
 	}
 	for i := range h.Lives {
@@ -259,11 +269,13 @@ func (h *history) holder(l *life, number string, began time.Time) *life {
 	return nil
 }
 
-// oneManager says whether only one manager lived at a time and just before.
-func (h *history) oneManager(t time.Time) bool {
+// oneManager says whether only one manager of those that may have served an account lived at
+// a time and just before.
+func (h *history) oneManager(account string, t time.Time) bool {
 	alive := 0
 	for i := range h.Managers {
-		if h.Managers[i].Alive.meets(t.Add(-lag), t) {
+		m := &h.Managers[i]
+		if m.Alive.meets(t.Add(-lag), t) && (!h.Sharded || h.mayServe(m.Lease, account, t.Add(-lag), t)) {
 			alive++
 		}
 	}

@@ -5,12 +5,15 @@ package soak
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -482,6 +485,61 @@ func TestJudgeAccount(t *testing.T) {
 	}
 }
 
+// TestJudgeTenures has manager b take an account over from a at second 10, and one of them
+// write at second 21.
+func TestJudgeTenures(t *testing.T) {
+	cases := map[string]struct {
+		reason, writer string
+		change         func(*history)
+		wrong          int
+	}{
+		"its own":       {"the account names the writer", "b", nil, 0},
+		"no more":       {"the account names another manager", "a", nil, 1},
+		"not told":      {"the writer died before it told", "", nil, 0},
+		"the other one": {"another TwilioAccount of the SID names the writer", "a", func(h *history) { h.Tenures[0].Until, h.Tenures[0].Account = forever, "second" }, 0},
+		"another SID":   {"the TwilioAccount that names the writer is for another SID", "a", func(h *history) { h.Tenures[0].Until, h.Tenures[0].SID = forever, "AC2" }, 1},
+		"stood still": {"the writer stood still, and others took over", "a", func(h *history) {
+			h.Managers = append(h.Managers, manager{Lease: "a", Paused: []span{{at(8), at(20.5)}}})
+		}, 0},
+		"stood still before": {"the writer stood still long before", "a", func(h *history) {
+			h.Managers = append(h.Managers, manager{Lease: "a", Paused: []span{{at(2), at(5)}}})
+		}, 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := scenario(nil, wrote(twiliosim.ChangeAssign, xa))
+			h.Journal[0].RequestID, h.Journal[0].Account = "RQ1", "AC1"
+			h.Tenures = []tenure{{"main", "AC1", "a", at(0), at(10)}, {"main", "AC1", "b", at(9), forever}}
+			if c.writer != "" {
+				h.Writers = map[string]string{"RQ1": c.writer}
+			}
+			if c.change != nil {
+				c.change(h)
+			}
+			if wrong := h.judgeTenures(); len(wrong) != c.wrong {
+				t.Errorf("%s: %v, want %d", c.reason, wrong, c.wrong)
+			}
+		})
+	}
+}
+
+// TestTenures follows an account from manager to manager, and to its end.
+func TestTenures(t *testing.T) {
+	e := newRecorder()
+	for i, manager := range []string{"", "a", "a", "", "b"} {
+		account := &v1alpha1.TwilioAccount{}
+		account.Name, account.UID, account.ResourceVersion = "main", "uid", fmt.Sprint(i+1)
+		account.Spec.AccountSID, account.Status.Manager = "AC1", manager
+		e.sighted = append(e.sighted, sighting{at: at(float64(10 * i)), since: at(float64(10*i - 1)), account: account})
+	}
+	e.sighted = append(e.sighted, sighting{at: at(50), account: e.sighted[4].account, gone: true})
+	got := e.tenures(map[string]time.Time{"5": at(38)}) // the write that made version 5 began earlier
+	want := []tenure{{"main", "AC1", "a", at(9), at(30)}, {"main", "AC1", "b", at(38), at(50)}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestWinner(t *testing.T) {
 	older, younger := &life{UID: "older", Key: "ns/z", Created: at(0)}, &life{UID: "younger", Key: "ns/a", Created: at(1)}
 	twin := &life{UID: "twin", Key: "ns/a", Created: at(0)}
@@ -634,20 +692,21 @@ func TestReleasedBy(t *testing.T) {
 // The seeds of make test are chosen, so that nothing is left to chance in what they do.
 func TestFixedSeeds(t *testing.T) {
 	missing := map[string]bool{}
-	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes(), masses()) {
+	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes(), masses(), moves()) {
 		missing[a.kind] = true
 	}
-	var calm, differentSIDs, shortPages, tight bool
+	var calm, differentSIDs, shortPages, tight, sharded bool
 	for _, seed := range fixedSeeds {
 		p := newPlan(seed, fixedSteps)
 		calm, differentSIDs, shortPages, tight = calm || p.calm, differentSIDs || p.differentSIDs, shortPages || p.shortPages, tight || p.tight
+		sharded = sharded || p.sharded
 		for i := range p.steps {
 			delete(missing, p.steps[i].kind)
 		}
 	}
-	if len(missing) > 0 || !calm || !differentSIDs || !shortPages || !tight {
-		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t, one has short pages: %t, one is tight: %t",
-			slices.Collect(maps.Keys(missing)), calm, differentSIDs, shortPages, tight)
+	if len(missing) > 0 || !calm || !differentSIDs || !shortPages || !tight || !sharded {
+		t.Errorf("they lack %v; one is calm: %t, one has other SIDs: %t, one has short pages: %t, one is tight: %t, one has two managers: %t",
+			slices.Collect(maps.Keys(missing)), calm, differentSIDs, shortPages, tight, sharded)
 	}
 }
 

@@ -45,19 +45,24 @@ type plan struct {
 	calm bool
 	// tight: removal budgets are so small that they hold removals.
 	tight bool
+	// sharded: two managers serve the accounts, each those with a label of its own.
+	sharded bool
 }
 
 // newPlan makes the plan of a seed. It begins with a few objects, so that there is
 // something to go wrong.
 func newPlan(seed uint64, steps int) plan {
 	random := rand.New(rand.NewPCG(seed, 0x50a4))
-	p := plan{seed: seed, total: steps, differentSIDs: seed%5 == 3, shortPages: seed%3 == 1, calm: seed%4 == 0, tight: seed%4 == 2}
+	p := plan{seed: seed, total: steps, differentSIDs: seed%5 == 3, shortPages: seed%3 == 1, calm: seed%4 == 0, tight: seed%4 == 2, sharded: seed%5 == 1}
 	all := slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults())
 	if !p.calm {
 		all = append(all, crashes()...)
 	}
 	if p.tight {
 		all = append(all, masses()...)
+	}
+	if p.sharded {
+		all = append(all, moves()...)
 	}
 	for i := range steps {
 		a := choose(random, all)
@@ -110,6 +115,9 @@ func (p plan) traits() string {
 	}
 	if p.tight {
 		words += fmt.Sprintf("; %d numbers of an account may lose add-ons in %s", tightLimit, window)
+	}
+	if p.sharded {
+		words += "; two managers"
 	}
 	return words
 }

@@ -153,7 +153,7 @@ func (s *scene) silent(number string) bool {
 // leaks searches for credentials wherever the operator writes, and for panics.
 func (r *run) leaks(ctx context.Context) ([]error, error) {
 	texts := map[string]string{}
-	for _, m := range r.crew.members {
+	for _, m := range r.members() {
 		log, err := m.process.Output()
 		if err != nil {
 			return nil, err
@@ -173,8 +173,10 @@ func (r *run) leaks(ctx context.Context) ([]error, error) {
 		}
 		texts[name] = string(text)
 	}
-	if text, err := testenv.Get(ctx, "http://"+r.crew.current.metrics+"/metrics"); err == nil {
-		texts["the metrics"] = text
+	for _, c := range r.crews {
+		if text, err := testenv.Get(ctx, "http://"+c.current.metrics+"/metrics"); err == nil {
+			texts["the metrics of "+c.current.name] = text
+		}
 	}
 	var wrong []error
 	for where, text := range texts {

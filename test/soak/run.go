@@ -30,7 +30,12 @@ type run struct {
 	plan  plan
 	sim   *twiliosim.Sim
 	proxy *testenv.Proxy
-	crew  *crew
+	// crews are the managers: one, or one for each shard.
+	crews []*crew
+	// turn is whose turn it is to be the manager that something happens to.
+	turn int
+	// labels are those by which the managers select the account of each site.
+	labels map[string]string
 
 	twilioURL string
 	server    *httptest.Server
@@ -136,7 +141,8 @@ func execute(ctx context.Context, env *testenv.Env, p plan) (*outcome, error) {
 func prepare(ctx context.Context, env *testenv.Env, p plan) (*run, error) {
 	r := &run{
 		env: env, plan: p, events: newRecorder(), counts: map[string]int{}, valid: map[string]string{}, began: time.Now(), inFlight: map[time.Time]int{},
-		sim: twiliosim.New(twiliosim.Options{Seed: p.seed}),
+		labels: map[string]string{sites[0].name: shardA, sites[1].name: shardB},
+		sim:    twiliosim.New(twiliosim.Options{Seed: p.seed}),
 	}
 	if err := clean(ctx, env); err != nil {
 		return nil, err
@@ -152,18 +158,11 @@ func prepare(ctx context.Context, env *testenv.Env, p plan) (*run, error) {
 		r.server.Close()
 		return nil, fmt.Errorf("setting the scene: %w", err)
 	}
-	r.crew = &crew{env: env, proxy: r.proxy, count: r.count}
-	r.crew.mu.Lock()
-	r.crew.start()
-	r.crew.mu.Unlock()
-	if r.crew.broken != nil {
-		return nil, r.crew.broken
-	}
-	if err := r.crew.current.process.Ready(ctx, r.crew.current.probes, time.Minute); err != nil {
+	if err := r.hire(ctx); err != nil {
 		r.close()
 		return nil, err
 	}
-	r.first = usageOf(ctx, r.crew.current)
+	r.first = usageOf(ctx, r.crews[0].current)
 	return r, nil
 }
 
@@ -247,7 +246,7 @@ func clean(ctx context.Context, env *testenv.Env) error {
 // close ends what the run started.
 func (r *run) close() {
 	r.flush()
-	r.crew.close()
+	r.dismiss()
 	r.server.CloseClientConnections()
 	r.server.Close()
 }
@@ -317,7 +316,7 @@ func (r *run) steps(ctx context.Context) error {
 		r.count("step " + s.kind)
 		time.Sleep(s.pause)
 	}
-	return r.crew.broken
+	return r.broken()
 }
 
 // patience is how long after the end of the faults everything must be right: the back-off
@@ -333,11 +332,11 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 	stepsTook := time.Since(r.began)
 	r.flush()
 	r.proxy.SetFaults(nil)
-	if err := errors.Join(r.calmTwilio(), r.relax(ctx), r.crew.settle(ctx)); err != nil {
+	if err := errors.Join(r.calmTwilio(), r.relax(ctx), r.settleShards(ctx)); err != nil {
 		return nil, err
 	}
 	out := &outcome{plan: r.plan, violations: r.wrong}
-	ready := usageOf(ctx, r.crew.current)
+	ready := usageOf(ctx, r.crews[0].current)
 	if ready.manager == r.first.manager {
 		ready = r.first // the same process over the whole run
 	}
@@ -348,22 +347,25 @@ func (r *run) conclude(ctx context.Context) (*outcome, error) {
 		out.settled = time.Since(healed)
 		out.violations = append(out.violations, r.comeToRest(ctx)...)
 	}
-	out.growth = growth{before: ready, after: usageOf(ctx, r.crew.current)}
+	out.growth = growth{before: ready, after: usageOf(ctx, r.crews[0].current)}
 	out.violations = append(out.violations, out.growth.check()...)
 	leaks, err := r.leaks(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out.violations = append(out.violations, leaks...)
-	r.crew.close()
+	r.dismiss()
 	journal := r.sim.Journal()
 	untold, err := r.changeLog(journal)
 	if err != nil {
 		return nil, err
 	}
 	out.violations = append(out.violations, untold...)
-	h := r.events.history(journal, r.proxy.Requests(), r.crew)
-	h.OtherSIDs = r.plan.differentSIDs
+	h := r.events.history(journal, r.proxy.Requests(), r.members())
+	h.OtherSIDs, h.Sharded = r.plan.differentSIDs, r.plan.sharded
+	if h.Writers, err = r.writers(); err != nil {
+		return nil, err
+	}
 	out.violations = append(out.violations, h.judge()...)
 	out.rejected = h.rejected(time.Now())
 	for _, m := range journal {

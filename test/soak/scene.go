@@ -40,12 +40,15 @@ func (r *run) scene(ctx context.Context) (*scene, error) {
 	if err := errors.Join(r.env.Client.List(ctx, &objects), r.env.Client.List(ctx, &accounts), r.env.Client.List(ctx, &namespaces)); err != nil {
 		return nil, err
 	}
-	s := &scene{objects: objects.Items, accounts: map[string]*v1alpha1.TwilioAccount{}, allowed: map[string]bool{}, sites: map[string]*siteState{}}
+	s := &scene{objects: objects.Items, accounts: map[string]*v1alpha1.TwilioAccount{}, allowed: map[string]bool{}, sites: map[string]*siteState{}, managers: map[string]string{}}
 	for i := range accounts.Items {
 		s.accounts[accounts.Items[i].Name] = &accounts.Items[i]
 	}
 	for i := range namespaces.Items {
 		s.allowed[namespaces.Items[i].Name] = namespaces.Items[i].Labels[allowedLabel] == "allowed"
+	}
+	for i := range sites {
+		s.managers[sites[i].name] = r.crewOf(sites[i]).lease
 	}
 	var err error
 	for i := range sites {

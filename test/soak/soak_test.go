@@ -19,9 +19,9 @@ import (
 
 // fixedSeeds are those of make test. Between them they have every kind of step; in one the
 // assignments have SIDs of their own, in one lists begin with short pages, in one removal
-// budgets are tight, and in one nobody ends the manager. fixedSteps is how many steps each
-// has.
-var fixedSeeds = []uint64{62, 3228, 463, 49}
+// budgets are tight, in one nobody ends the manager, and in one there are two managers.
+// fixedSteps is how many steps each has.
+var fixedSeeds = []uint64{62, 3228, 463, 49, 866}
 
 const fixedSteps = 40
 

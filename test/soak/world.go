@@ -577,7 +577,7 @@ func (r *run) createAccount(ctx context.Context, s site) error {
 // accountOf is the TwilioAccount of a site, as it is at first.
 func (r *run) accountOf(s site) *v1alpha1.TwilioAccount {
 	account := &v1alpha1.TwilioAccount{
-		ObjectMeta: metav1.ObjectMeta{Name: s.name},
+		ObjectMeta: metav1.ObjectMeta{Name: s.name, Labels: map[string]string{shardLabel: r.labels[s.name]}},
 		Spec: v1alpha1.TwilioAccountSpec{
 			AccountSID:           v1alpha1.AccountSID(s.sid),
 			CredentialsSecretRef: v1alpha1.SecretReference{Name: s.secret},
