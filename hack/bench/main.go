@@ -35,6 +35,7 @@
 //	trouble.go    scenarios failover and flaky: a dead leader, calls that fail now and then
 //	remove.go     scenario delete
 //	plugin.go     scenario plugin: export and plan of the kubectl plugin
+//	shards.go     scenario shards: accounts that several managers divide
 //	growth.go     scenario growth: memory and start-up by number of objects
 //	schedule.go   when the operator checks an object
 //	preset.go     many synced objects, copied straight into etcd; etcd.go: the etcd client
@@ -120,6 +121,7 @@ func scenarios() []scenario {
 		{"flaky", flaky, true},
 		{"delete", remove, true},
 		{"plugin", plugin, true},
+		{"shards", shards, true},
 		{"growth", growth, false},
 	}
 }

@@ -25,26 +25,29 @@ type manager struct {
 }
 
 // start starts the manager of the world. Leader election is off, so that lease renewals are not
-// counted as writes. Metrics need no authentication, so that reading them causes no request to
-// the API server.
-func (w *world) start(ctx context.Context) error {
+// counted as writes.
+func (w *world) start(ctx context.Context) (err error) {
+	w.manager, err = w.launch(ctx, "--leader-elect=false")
+	return err
+}
+
+// launch starts a manager. Metrics need no authentication, so that reading them causes no
+// request to the API server.
+func (w *world) launch(ctx context.Context, flags ...string) (*manager, error) {
 	m := &manager{started: time.Now()}
 	var err error
 	if m.metrics, err = testenv.FreeAddress(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if m.pprof, err = testenv.FreeAddress(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	m.Process, err = w.env.StartManager(ctx,
-		"--leader-elect=false", "--metrics-secure=false",
-		"--metrics-bind-address="+m.metrics, "--pprof-bind-address="+m.pprof)
-	if err != nil {
-		return err
+	flags = append(flags, "--metrics-secure=false", "--metrics-bind-address="+m.metrics, "--pprof-bind-address="+m.pprof)
+	if m.Process, err = w.env.StartManager(ctx, flags...); err != nil {
+		return nil, err
 	}
 	m.ready = time.Now()
-	w.manager = m
-	return testenv.Wait(ctx, waitTimeout, "the manager serves its metrics", func() error {
+	return m, testenv.Wait(ctx, waitTimeout, "the manager serves its metrics", func() error {
 		_, err := m.scrape(ctx)
 		return err
 	})
