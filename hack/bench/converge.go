@@ -32,6 +32,13 @@ func converge(ctx context.Context, w *world) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	written, err := w.measureTraffic(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	defer stopWatch()
+	open := w.watchConnections(watchCtx)
 	start := time.Now()
 	if err := w.createObjects(ctx, 1, numbers); err != nil {
 		return outcome{}, err
@@ -40,18 +47,26 @@ func converge(ctx context.Context, w *world) (outcome, error) {
 		return outcome{}, err
 	}
 	duration := time.Since(start)
+	stopWatch()
+	most := <-open
 	actual, err := w.sim.Admin.CallTotals(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
 	after, err := w.api.countPatches(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	now, err := w.measureTraffic(ctx)
 	return outcome{
 		Title: fmt.Sprintf("%s new objects × %d add-ons, %s, limit %d", thousands(numbers), addOnsPerNumber, latency, limit),
-		Figures: []figure{
+		Figures: append([]figure{
 			ratio("duration ÷ (calls × latency ÷ limit)", duration.Seconds()/optimum(calls).Seconds()).withGoal("≤", 1.10),
 			count("calls ÷ minimum", float64(actual.Total.Calls)/float64(calls), 1, 2),
 			count("writes per object ÷ 2 (finalizer, status)", (after-before)/float64(2*numbers), 1, 2),
-		},
+			atMost("connections to Twilio at once", float64(most.twilio), limit),
+			atMost("connections to the API server at once", float64(most.apiServer), 2),
+		}, now.figures("object", written, numbers, 0)...),
 	}, err
 }
 

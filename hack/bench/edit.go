@@ -19,11 +19,16 @@ import (
 // callsOfAnEdit is how many calls an edit makes, one after the other: list, POST, DELETE.
 const callsOfAnEdit = 3
 
+// swap is the patch that replaces one add-on of an object of an account.
+func swap(account int) ([]byte, error) {
+	wanted := append(addOns(account, addOnsPerNumber-1), addOnSID(account, addOnsPerAccount))
+	return json.Marshal(map[string]any{"spec": map[string]any{"addOnSIDs": wanted}})
+}
+
 // swapAddOn replaces one add-on of a number of the first account. It returns the time until the
 // status reports success, divided by the time that the calls take.
 func (w *world) swapAddOn(ctx context.Context, number int) (float64, error) {
-	wanted := append(addOns(1, addOnsPerNumber-1), addOnSID(1, addOnsPerAccount))
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"addOnSIDs": wanted}})
+	patch, err := swap(1)
 	if err != nil {
 		return 0, err
 	}
@@ -67,18 +72,30 @@ func editIdle(ctx context.Context, w *world) (outcome, error) {
 	if err := w.startSynced(ctx, edits, noResync); err != nil {
 		return outcome{}, err
 	}
+	written, err := w.measureTraffic(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
 	times, err := w.swapAddOns(ctx, 0, edits)
+	if err != nil {
+		return outcome{}, err
+	}
+	now, err := w.measureTraffic(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	patch, err := swap(1)
 	if err != nil {
 		return outcome{}, err
 	}
 	actual, err := w.sim.Admin.CallTotals(ctx)
 	return outcome{
 		Title: fmt.Sprintf("%d edits (one add-on replaced), idle, %s", edits, latency),
-		Figures: []figure{
+		Figures: append([]figure{
 			ratio("time until synced ÷ (3 × latency), p50", percentile(times, 50)).withGoal("≤", 1.2),
 			ratio("the same, p99", percentile(times, 99)).withGoal("≤", 1.5),
 			count("calls ÷ minimum", float64(actual.Total.Calls)/float64(callsOfAnEdit*edits), 1, 2),
-		},
+		}, now.figures("edit", written, edits, float64(len(patch)))...),
 	}, err
 }
 

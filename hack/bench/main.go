@@ -41,6 +41,7 @@
 //	preset.go     many synced objects, copied straight into etcd; etcd.go: the etcd client
 //	manager.go    the manager process, its metrics and profiles
 //	apiserver.go  raw requests to the API server
+//	traffic.go    bytes written, connections open
 //	tracker.go    a watch that knows which objects are synced
 //	result.go     figures, goals, the table and the files
 //

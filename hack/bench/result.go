@@ -43,6 +43,11 @@ func count(name string, value, goal float64, decimals int) figure {
 	return figure{Name: name, Value: value, Decimals: decimals, Relation: "=", Goal: goal, Count: true}
 }
 
+// atMost returns a count that may be less than its goal.
+func atMost(name string, value, goal float64) figure {
+	return figure{Name: name, Value: value, Relation: "≤", Goal: goal, Count: true}
+}
+
 // ratio returns a figure with two decimals.
 func ratio(name string, value float64) figure { return figure{Name: name, Value: value, Decimals: 2} }
 

@@ -292,7 +292,7 @@ func (w *world) editEverywhere(ctx context.Context, from, edits int, meanwhile f
 	}()
 	err = inParallel(ctx, total, writeConcurrency, func(i int) error {
 		account := 1 + i%shardAccounts
-		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"addOnSIDs": append(addOns(account, addOnsPerNumber-1), addOnSID(account, addOnsPerAccount))}})
+		patch, err := swap(account)
 		if err != nil {
 			return err
 		}
