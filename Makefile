@@ -120,9 +120,11 @@ test-node: $(BIN)/kustomize | $(DEV) ## Test the image and the manifest on a nod
 	@$(MAKE) --no-print-directory image IMG=$(NODE_IMAGE) PLATFORMS=linux/$$(go env GOARCH)
 	@mkdir -p $(DIST)/node
 	@hack/render.sh $(abspath $(BIN)/kustomize) $(NODE_IMAGE) > $(DIST)/node/install.yaml
+	@hack/image/build.sh $(abspath $(BIN)) $(NODE_IMAGE)-twiliosim $(VERSION) linux/$$(go env GOARCH) "$(LDFLAGS)" twiliosim
+	@hack/render-try.sh $(abspath $(BIN)) $(NODE_IMAGE) $(NODE_IMAGE)-twiliosim
 	@$(DEV) build -name "compiling the sandbox's program" -o $(BIN)/pause ./test/node/pause
 	@$(GO) test -c -tags node -o $(BIN)/node.test ./test/node
-	@assets=$$($(CONTROL_PLANE) --with-node) && test/node/run.sh "$$assets" $(abspath $(BIN)/node.test $(BIN)/pause $(DIST)/image.tar $(DIST)/node/install.yaml) -test.v $(if $(RUN),-test.run='$(RUN)')
+	@assets=$$($(CONTROL_PLANE) --with-node) && test/node/run.sh "$$assets" $(abspath $(BIN)/node.test $(BIN)/pause $(DIST)) -test.v $(if $(RUN),-test.run='$(RUN)')
 
 # The flags are those of hack/dev, whose build cache serves the type checker.
 .PHONY: lint

@@ -9,18 +9,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bin=$1 image=$2 kubectl=$3 overlay=dist/overlay namespace=twilio-addon-operator-system
+bin=$1 image=$2 kubectl=$3 namespace=twilio-addon-operator-system
 
-simulator=$("$bin/image" push --archive=dist/twiliosim.tar "$image-twiliosim")
-rm -rf "$overlay"
-mkdir -p "$overlay"
-(
-	cd "$overlay"
-	"$bin/kustomize" create --resources ../../config/try
-	"$bin/kustomize" edit set image "controller=$(cat ../image.ref)" "twiliosim=$simulator"
-)
-"$bin/kustomize" build "$overlay" >dist/try.yaml
-"$bin/kustomize" build config/try/objects >dist/try-objects.yaml
+hack/render-try.sh "$bin" "$(cat dist/image.ref)" "$("$bin/image" push --archive=dist/twiliosim.tar "$image-twiliosim")"
 
 # KUBECTL may have arguments.
 $kubectl apply --server-side -f dist/try.yaml

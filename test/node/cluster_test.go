@@ -237,8 +237,15 @@ func (c *cluster) loadImages(ctx context.Context) error {
 	if err := os.WriteFile(c.file("pause.tar"), archive, 0o600); err != nil {
 		return err
 	}
-	return errors.Join(c.ctr(ctx, "images", "import", c.file("pause.tar")), c.ctr(ctx, "images", "import", os.Getenv("NODE_IMAGE")))
+	var wrong error
+	for _, archive := range []string{c.file("pause.tar"), delivered("image.tar"), delivered("twiliosim.tar")} {
+		wrong = errors.Join(wrong, c.ctr(ctx, "images", "import", archive))
+	}
+	return wrong
 }
+
+// delivered is a file of what is delivered.
+func delivered(name string) string { return filepath.Join(os.Getenv("NODE_DIST"), name) }
 
 // imageOf returns an image of one program, in the form that docker save writes.
 func imageOf(name string, program []byte) ([]byte, error) {

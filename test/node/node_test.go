@@ -25,15 +25,18 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
@@ -136,7 +139,7 @@ func TestRolloutWithWorkInFlight(t *testing.T) {
 	const numbers = 60
 	w := newWorld(t, numbers)
 	must(t, w.sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.Latency = twiliosim.Duration(100 * time.Millisecond) }))
-	before := c.pod(t)
+	before, followed := c.pod(t), c.followLease(t)
 	for n := range numbers {
 		w.create(t, n+1)
 		if n == numbers/3 {
@@ -149,7 +152,14 @@ func TestRolloutWithWorkInFlight(t *testing.T) {
 		t.Error("the rollout has not replaced the pod")
 	}
 	w.assignedOnce(t)
-	t.Logf("the longest time without an assignment: %s", w.longestPause())
+	terms := followed()
+	if len(terms) != 3 || terms[0].holder == "" || terms[1].holder != "" || terms[2].holder == "" || terms[2].holder == terms[0].holder {
+		t.Fatalf("the Lease was not released by one pod and then taken by another: %+v", terms)
+	}
+	if terms[2].acquired.Before(terms[1].renewed) {
+		t.Errorf("the new pod leads from %s on, and the old one led until %s", terms[2].acquired, terms[1].renewed)
+	}
+	t.Logf("the longest time without an assignment: %s; without a leader, by the Lease: %s", w.longestPause(), terms[2].acquired.Sub(terms[1].renewed))
 }
 
 // A drained node evicts the pod. When the node is back, the pod's successor goes on.
@@ -172,14 +182,58 @@ func TestDrain(t *testing.T) {
 	w.assignedOnce(t)
 }
 
-// A process that hangs is taken out of the Service by its readiness probe, and comes back.
-func TestHungProcessIsNotReady(t *testing.T) {
-	pid := c.managerPID(t, c.pod(t))
-	must(t, syscall.Kill(pid, syscall.SIGSTOP))
-	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+// A process that hangs is taken out of the Service by its readiness probe, and ended by its
+// liveness probe. Its successor serves what came meanwhile.
+func TestHungProcess(t *testing.T) {
+	w := newWorld(t, 2)
+	w.create(t, 1)
+	w.converged(t)
+	pod := c.pod(t)
+	before := pod.Status.ContainerStatuses[0].RestartCount
+	must(t, syscall.Kill(c.managerPID(t, pod), syscall.SIGSTOP))
 	c.waitFor(t, "the pod is not ready", func() error { return c.ready(t, false) })
-	must(t, syscall.Kill(pid, syscall.SIGCONT))
+	w.create(t, 2)
+	c.waitFor(t, "the container is started again", func() error {
+		if got := c.pod(t).Status.ContainerStatuses[0].RestartCount; got == before {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	w.converged(t)
 	c.waitFor(t, "the pod is ready again", func() error { return c.ready(t, true) })
+	if after := c.pod(t); after.UID != pod.UID || after.Status.ContainerStatuses[0].RestartCount != before+1 {
+		t.Errorf("the pod was not restarted once: %+v", after.Status.ContainerStatuses)
+	}
+	w.assignedOnce(t)
+}
+
+// What "make try" applies makes the samples Ready: the simulator runs as a pod beside the
+// operator, and each reaches it by the name of its Service. The node has no DNS, so the
+// operator's pod is told the address.
+func TestTry(t *testing.T) {
+	must(t, c.apply(t.Context(), delivered("try.yaml")))
+	service := &corev1.Service{}
+	must(t, c.client.Get(t.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: "twiliosim"}, service))
+	must(t, c.changeDeployment(t.Context(), func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec.HostAliases = []corev1.HostAlias{{IP: service.Spec.ClusterIP, Hostnames: []string{"twiliosim." + testenv.Namespace + ".svc"}}}
+	}))
+	c.available(t)
+	must(t, c.apply(t.Context(), delivered("try-objects.yaml")))
+	var objects v1alpha1.PhoneNumberAddOnAssignmentList
+	c.waitFor(t, "the samples are ready", func() error {
+		if err := c.client.List(t.Context(), &objects, client.InNamespace("twilio-samples")); err != nil || len(objects.Items) == 0 {
+			return fmt.Errorf("%d samples (%w)", len(objects.Items), err)
+		}
+		for _, o := range objects.Items {
+			if !meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionReady) {
+				return fmt.Errorf("%s: %+v", o.Name, o.Status.Conditions)
+			}
+		}
+		return nil
+	})
+	for i := range objects.Items {
+		must(t, c.client.Delete(t.Context(), &objects.Items[i]))
+	}
 }
 
 // A process that gets five hundredths of a processor for longer than the liveness probe has
@@ -270,7 +324,9 @@ func (c *cluster) askMetrics(t *testing.T, token string) (status int, body strin
 	service := &services.Items[at]
 	url := "https://" + net.JoinHostPort(service.Spec.ClusterIP, strconv.Itoa(int(service.Spec.Ports[0].Port))) + "/metrics"
 	// The manager's certificate is its own; who it is is not what is tested.
-	cl := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	// A connection that begins before kube-proxy knows the Service never gets through: it is
+	// tried again as a new one.
+	cl := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	c.waitFor(t, "the Service answers", func() error {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 		must(t, err)
@@ -321,4 +377,41 @@ func (c *cluster) lease(t *testing.T) *coordinationv1.Lease {
 	lease := &coordinationv1.Lease{}
 	must(t, c.client.Get(t.Context(), client.ObjectKey{Name: "twilio-addon-operator.twilio-operator.dev", Namespace: testenv.Namespace}, lease))
 	return lease
+}
+
+// term is a Lease while one process held it, or none.
+type term struct {
+	holder            string
+	acquired, renewed time.Time
+}
+
+// followLease notes each change of the Lease's holder, with its last renewal.
+func (c *cluster) followLease(t *testing.T) (terms func() []term) {
+	t.Helper()
+	watching, err := client.NewWithWatch(c.config, client.Options{Scheme: c.client.Scheme()})
+	must(t, err)
+	watch, err := watching.Watch(t.Context(), &coordinationv1.LeaseList{}, client.InNamespace(testenv.Namespace))
+	must(t, err)
+	var all []term
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for e := range watch.ResultChan() {
+			lease, ok := e.Object.(*coordinationv1.Lease)
+			if !ok || lease.Spec.HolderIdentity == nil {
+				continue
+			}
+			now := term{*lease.Spec.HolderIdentity, lease.Spec.AcquireTime.Time, lease.Spec.RenewTime.Time}
+			if last := len(all) - 1; last >= 0 && all[last].holder == now.holder {
+				all[last] = now
+			} else {
+				all = append(all, now)
+			}
+		}
+	}()
+	return func() []term {
+		watch.Stop()
+		<-ended
+		return all
+	}
 }

@@ -38,7 +38,18 @@ import (
 // install applies the shipped manifest as it is, and waits until its pod is ready. Then it
 // admits plain http, for the simulator has no certificate that anybody knows.
 func (c *cluster) install(ctx context.Context) error {
-	manifest, err := os.ReadFile(os.Getenv("NODE_INSTALL"))
+	if err := errors.Join(c.apply(ctx, delivered("node/install.yaml")), c.isAvailable(ctx)); err != nil {
+		return err
+	}
+	return errors.Join(c.changeDeployment(ctx, func(d *appsv1.Deployment) {
+		container := &d.Spec.Template.Spec.Containers[0]
+		container.Args = append(container.Args, "--allow-insecure-twilio-url")
+	}), c.isAvailable(ctx))
+}
+
+// apply applies a manifest, as kubectl apply --server-side does.
+func (c *cluster) apply(ctx context.Context, file string) error {
+	manifest, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
@@ -46,7 +57,7 @@ func (c *cluster) install(ctx context.Context) error {
 	for {
 		object := &unstructured.Unstructured{}
 		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			break
+			return nil
 		} else if err != nil {
 			return err
 		}
@@ -57,13 +68,6 @@ func (c *cluster) install(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.isAvailable(ctx); err != nil {
-		return err
-	}
-	return errors.Join(c.changeDeployment(ctx, func(d *appsv1.Deployment) {
-		container := &d.Spec.Template.Spec.Containers[0]
-		container.Args = append(container.Args, "--allow-insecure-twilio-url")
-	}), c.isAvailable(ctx))
 }
 
 var deploymentKey = client.ObjectKey{Namespace: testenv.Namespace, Name: "twilio-addon-operator-controller-manager"}

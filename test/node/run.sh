@@ -6,11 +6,11 @@
 # namespaces in which a kubelet, containerd and the control plane work, and of which nothing
 # is left afterwards. "make test-node" calls it.
 #
-#   run.sh ASSETS TEST PAUSE IMAGE INSTALL [flags of the test]
+#   run.sh ASSETS TEST PAUSE DIST [flags of the test]
 #
 # ASSETS is the folder of the control plane and the kubelet, TEST the compiled test, PAUSE the
-# program of the sandbox image, IMAGE the archive of the operator's image, and INSTALL the
-# manifest that installs it.
+# program of the sandbox image, and DIST the folder of what is delivered: the archives of the
+# images, and the manifests.
 set -euo pipefail
 
 name=twilio-addon-operator-node-$$
@@ -103,11 +103,11 @@ if [ ! -d "$cgroups/memory" ]; then
 	exit 0
 fi
 install_packages
-assets=$1 test=$2 pause=$3 image=$4 install=$5
-shift 5
+assets=$1 test=$2 pause=$3 dist=$4
+shift 4
 dir=$(mktemp -d /var/tmp/twilio-addon-operator-node.XXXXXX)
 trap leave EXIT
 enter_cgroups
-export NODE_ASSETS=$assets NODE_PAUSE=$pause NODE_IMAGE=$image NODE_INSTALL=$install NODE_DIR=$dir
+export NODE_ASSETS=$assets NODE_PAUSE=$pause NODE_DIST=$dist NODE_DIR=$dir
 cd "$(dirname "${BASH_SOURCE[0]}")"
 unshare --mount --net --pid --cgroup --fork --kill-child --mount-proc "$PWD/$(basename "${BASH_SOURCE[0]}")" --node "$test" "$@"
