@@ -136,16 +136,25 @@ func TestKilledContainerLeadsAtOnce(t *testing.T) {
 // A rollout in the midst of work does nothing twice and leaves nothing out: by Twilio's
 // journal each add-on is assigned once and none is removed.
 func TestRolloutWithWorkInFlight(t *testing.T) {
-	const numbers = 60
+	const numbers = 1000
 	w := newWorld(t, numbers)
 	must(t, w.sim.UpdateBehaviour(func(b *twiliosim.Behaviour) { b.Latency = twiliosim.Duration(100 * time.Millisecond) }))
-	before, followed := c.pod(t), c.followLease(t)
-	for n := range numbers {
-		w.create(t, n+1)
-		if n == numbers/3 {
-			c.rollOut(t)
+	before, followed, former := c.pod(t), c.followLease(t), c.holder(t)
+	c.rollOut(t)
+	created, moreToDo := 0, 0
+	c.waitFor(t, "another pod leads, and has had something to do", func() error {
+		if created < numbers {
+			created++
+			w.create(t, created)
 		}
-	}
+		if holder := c.holder(t); holder == "" || holder == former {
+			return fmt.Errorf("%q leads", holder)
+		}
+		if moreToDo++; moreToDo < 10 {
+			return errors.New("it has had little")
+		}
+		return nil
+	})
 	w.converged(t)
 	c.available(t)
 	if after := c.pod(t); after.UID == before.UID {
@@ -188,6 +197,7 @@ func TestHungProcess(t *testing.T) {
 	w := newWorld(t, 2)
 	w.create(t, 1)
 	w.converged(t)
+	c.waitFor(t, "the pod is ready", func() error { return c.ready(t, true) }) // liveness counts from then on
 	pod := c.pod(t)
 	before := pod.Status.ContainerStatuses[0].RestartCount
 	must(t, syscall.Kill(c.managerPID(t, pod), syscall.SIGSTOP))
@@ -377,6 +387,14 @@ func (c *cluster) lease(t *testing.T) *coordinationv1.Lease {
 	lease := &coordinationv1.Lease{}
 	must(t, c.client.Get(t.Context(), client.ObjectKey{Name: "twilio-addon-operator.twilio-operator.dev", Namespace: testenv.Namespace}, lease))
 	return lease
+}
+
+func (c *cluster) holder(t *testing.T) string {
+	t.Helper()
+	if lease := c.lease(t); lease.Spec.HolderIdentity != nil {
+		return *lease.Spec.HolderIdentity
+	}
+	return ""
 }
 
 // term is a Lease while one process held it, or none.

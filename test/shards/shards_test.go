@@ -4,6 +4,7 @@
 package shards
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
 // TestAccountMoves relabels an account while its objects change. Each change reaches Twilio
@@ -191,6 +193,39 @@ func TestSelectedTwice(t *testing.T) {
 		return err
 	})
 	w.checkWrites(line, "assign 0")
+}
+
+// TestClaimedAtOnce creates accounts that two managers select. Both see each account at the
+// same time, and one of them begins to serve it.
+func TestClaimedAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "c")
+	var names []string
+	for n := range 20 {
+		names = append(names, fmt.Sprintf("%s-both-%d", w.Name, n))
+		account := w.Account()
+		account.Name, account.Labels = names[n], map[string]string{"shard": "both"}
+		account.Spec.AccountSID = v1alpha1.AccountSID(twiliosim.SID("AC", w.seed+n))
+		w.must(env.Client.Create(t.Context(), account))
+	}
+	for _, name := range names {
+		// Its manager has looked at it: nobody has a credential for these accounts.
+		w.awaitAccount(name, v1alpha1.ReasonCredentialsInvalid)
+	}
+	claims := map[string]int{}
+	log, err := manager.Output()
+	w.must(err)
+	for line := range strings.Lines(log) {
+		var l struct{ Msg, Name string }
+		if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "This manager serves the account from now on" {
+			claims[l.Name]++
+		}
+	}
+	for _, name := range names {
+		if claims[name] != 1 {
+			t.Errorf("%d managers began to serve %s", claims[name], name)
+		}
+	}
 }
 
 // TestAccountNotFound: some manager says that an object names no account.

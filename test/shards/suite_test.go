@@ -40,6 +40,8 @@ const (
 var (
 	env *testenv.Env
 	sim *testenv.Simulator
+	// manager is one of those that all tests share. All managers have one log.
+	manager *testenv.Process
 )
 
 func TestMain(m *testing.M) {
@@ -60,7 +62,8 @@ func TestMain(m *testing.M) {
 			return 1, err
 		}
 		for _, selector := range []string{selectorA, selectorB, selectorC} {
-			if _, err := start(context.Background(), selector); err != nil {
+			var err error
+			if manager, err = start(context.Background(), selector); err != nil {
 				return 1, err
 			}
 		}
