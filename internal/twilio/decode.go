@@ -22,12 +22,25 @@ const (
 	maxDescription = 1024
 )
 
-// itemKeys are the fields that are read of a number or an assignment. The others are
-// removed before the generated code sees them: configuration may hold secrets, and a
-// change of the rest must not matter.
-var itemKeys = []string{
-	"sid", "account_sid", "resource_sid", "unique_name", "friendly_name",
-	"description", "date_updated", "phone_number",
+// item is what is read of a number or an assignment. The other fields are removed before
+// the generated code sees them: configuration may hold secrets, and a change of the rest
+// must not matter.
+type item struct {
+	SID          json.RawMessage `json:"sid,omitempty"`
+	AccountSID   json.RawMessage `json:"account_sid,omitempty"`
+	ResourceSID  json.RawMessage `json:"resource_sid,omitempty"`
+	UniqueName   json.RawMessage `json:"unique_name,omitempty"`
+	FriendlyName json.RawMessage `json:"friendly_name,omitempty"`
+	Description  json.RawMessage `json:"description,omitempty"`
+	DateUpdated  json.RawMessage `json:"date_updated,omitempty"`
+	PhoneNumber  json.RawMessage `json:"phone_number,omitempty"`
+}
+
+// decodeItem returns what is read of a JSON object; false if body is anything else.
+func decodeItem(body []byte) (i item, ok bool) {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	ok = len(body) > 0 && body[0] == '{' && json.Unmarshal(body, &i) == nil
+	return i, ok
 }
 
 // The fields of a page besides its list.
@@ -42,13 +55,13 @@ const (
 
 type object = map[string]json.RawMessage
 
-// reduceItem reduces a single resource to itemKeys.
+// reduceItem reduces a single resource to what is read of it.
 func reduceItem(body []byte) ([]byte, error) {
-	item, ok := decodeObject(body, itemKeys...)
+	i, ok := decodeItem(body)
 	if !ok {
 		return nil, errNotObject
 	}
-	return encode(item)
+	return encode(i)
 }
 
 // reducedPage is a page, reduced to what is used.
@@ -74,7 +87,7 @@ func reducePage(body []byte, key string, limit int) (reducedPage, error) {
 	}
 	self, selfErr := decodeText(page, keyURI)
 	next, nextErr := decodeText(page, keyNextURI)
-	list, listErr := encode(map[string][]object{key: items})
+	list, listErr := encode(map[string][]item{key: items})
 	return reducedPage{body: list, self: self, next: next}, errors.Join(selfErr, nextErr, listErr)
 }
 
@@ -120,13 +133,13 @@ func decodeObject(body []byte, keys ...string) (object, bool) {
 	return fields, true
 }
 
-// decodeItems returns the items of a list, reduced to itemKeys.
-func decodeItems(list json.RawMessage, key string, limit int) ([]object, error) {
+// decodeItems returns what is read of the items of a list.
+func decodeItems(list json.RawMessage, key string, limit int) ([]item, error) {
 	decoder := json.NewDecoder(bytes.NewReader(list))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
 		return nil, errNoList(key)
 	}
-	items := []object{}
+	items := []item{}
 	var value json.RawMessage
 	for decoder.More() {
 		if len(items) == limit {
@@ -135,11 +148,11 @@ func decodeItems(list json.RawMessage, key string, limit int) ([]object, error) 
 		if err := decoder.Decode(&value); err != nil {
 			return nil, errNotObject
 		}
-		item, ok := decodeObject(value, itemKeys...)
+		i, ok := decodeItem(value)
 		if !ok {
 			return nil, errItemNotObject
 		}
-		items = append(items, item)
+		items = append(items, i)
 	}
 	return items, nil
 }
