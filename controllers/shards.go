@@ -247,14 +247,11 @@ func (s *shards) claim(ctx context.Context, account *v1alpha1.TwilioAccount) (se
 	default:
 		return false, cacheDelay, nil // the cache shows why in a moment
 	}
-	if all, err = accountsOfSID(ctx, s.live, account); err != nil {
+	stands, err := s.stands(ctx, current, before)
+	if err != nil {
 		return false, 0, err
 	}
-	if gone, err = s.goneOf(ctx, all, before); err != nil {
-		return false, 0, err
-	}
-	returned := before != "" && before != s.manager.Name && !gone(before)
-	if returned || !s.manager.MayKeep(current, all, gone) || !s.admit(current, current.ResourceVersion) {
+	if !stands || !s.admit(current, current.ResourceVersion) {
 		if before == s.manager.Name {
 			before = ""
 		}
@@ -264,6 +261,21 @@ func (s *shards) claim(ctx context.Context, account *v1alpha1.TwilioAccount) (se
 	s.wake(current.Name)
 	*account = *current
 	return true, 0, nil
+}
+
+// stands reports whether a claim that was just written stands: nobody else has claimed an
+// account of the SID meanwhile, and the manager that the account named before is not back.
+func (s *shards) stands(ctx context.Context, account *v1alpha1.TwilioAccount, before string) (bool, error) {
+	all, err := accountsOfSID(ctx, s.live, account)
+	if err != nil {
+		return false, err
+	}
+	gone, err := s.goneOf(ctx, all, before)
+	if err != nil {
+		return false, err
+	}
+	returned := before != "" && before != s.manager.Name && !gone(before)
+	return !returned && s.manager.MayKeep(account, all, gone), nil
 }
 
 // name writes the manager of an account.

@@ -5,13 +5,16 @@ package shards
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
@@ -59,6 +62,30 @@ func TestAccountMoves(t *testing.T) {
 		}
 		w.checkWrites(a, want...)
 	}
+}
+
+// TestAccountMovesDuringACall relabels an account while Twilio takes seconds to answer a POST.
+// The manager lets go of the account once it has the answer: the other one would not see
+// the add-on yet, and ask for it again.
+func TestAccountMovesDuringACall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "a")
+	w.awaitManager(w.Name, selectorA)
+	w.must(sim.Admin.AddFault(t.Context(), twiliosim.Fault{
+		Operation: twiliosim.OpCreate, Account: w.AccountSID, Count: 1, Kind: twiliosim.FaultHang, Delay: twiliosim.Duration(5 * time.Second),
+	}))
+	line := w.assign(0)
+	w.eventually("the POST is on record", func() error {
+		err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(line), line)
+		if err == nil && line.Annotations[v1alpha1.AnnotationAssigning] == "" {
+			err = errors.New("it is not")
+		}
+		return err
+	})
+	w.label(w.Name, "b")
+	w.awaitManager(w.Name, selectorB)
+	w.awaitReason(line, v1alpha1.ReasonSynced)
+	w.checkWrites(line, "assign 0")
 }
 
 // TestKilledManager takes only its own accounts with it, and those not for ever.
