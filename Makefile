@@ -112,19 +112,21 @@ test-alerts: ## Test the alerts and the dashboard with Prometheus' own rule engi
 test-argocd: ## Test the health checks and actions for Argo CD with its Lua engine.
 	$(GO) test -C test/argocd -count=1 ./...
 
+SUDO ?=
+REQUIRE_NODE ?=
 NODE_IMAGE := registry.test/twilio-addon-operator:node
 
 # The test is compiled outside of the node, which has no network.
 .PHONY: test-node
-test-node: $(BIN)/kustomize | $(DEV) ## Test the image and the manifest on a node of their own: kubelet, containerd (Linux, root; RUN=… for some tests).
+test-node: $(BIN)/kustomize | $(DEV) ## Test the image and the manifest on a node of their own (Linux, as root or with SUDO=sudo; REQUIRE_NODE=1 to fail where it would skip; RUN=… for some tests).
 	@$(MAKE) --no-print-directory image IMG=$(NODE_IMAGE) PLATFORMS=linux/$$(go env GOARCH)
 	@mkdir -p $(DIST)/node
-	@hack/render.sh $(abspath $(BIN)/kustomize) $(NODE_IMAGE) > $(DIST)/node/install.yaml
 	@hack/image/build.sh $(abspath $(BIN)) $(NODE_IMAGE)-twiliosim $(VERSION) linux/$$(go env GOARCH) "$(LDFLAGS)" twiliosim
-	@hack/render-try.sh $(abspath $(BIN)) $(NODE_IMAGE) $(NODE_IMAGE)-twiliosim
+	@hack/render.sh $(abspath $(BIN)/kustomize) $(NODE_IMAGE) > $(DIST)/node/install.yaml
+	@hack/render-try.sh $(abspath $(BIN)/kustomize) $(NODE_IMAGE) $(NODE_IMAGE)-twiliosim
 	@$(DEV) build -name "compiling the sandbox's program" -o $(BIN)/pause ./test/node/pause
 	@$(GO) test -c -tags node -o $(BIN)/node.test ./test/node
-	@assets=$$($(CONTROL_PLANE) --with-node) && test/node/run.sh "$$assets" $(abspath $(BIN)/node.test $(BIN)/pause $(DIST)) -test.v $(if $(RUN),-test.run='$(RUN)')
+	@assets=$$($(CONTROL_PLANE) --with-node) && $(SUDO) env REQUIRE_NODE=$(REQUIRE_NODE) test/node/run.sh "$$assets" $(abspath $(BIN)/node.test $(BIN)/pause $(DIST)) -test.v $(if $(RUN),-test.run='$(RUN)')
 
 # The flags are those of hack/dev, whose build cache serves the type checker.
 .PHONY: lint
@@ -296,6 +298,10 @@ $(BIN)/oldest/kube-apiserver: $(OLDEST)/go.mod | $(DEV)
 # For tests on a machine without kubectl.
 $(BIN)/kubectl: hack/controlplane/go.mod | $(DEV)
 	@$(DEV) build -name "compiling kubectl" -module hack/controlplane -o $@ k8s.io/kubernetes/cmd/kubectl && touch $@
+
+# For tests: of the version whose library charts/test uses.
+$(BIN)/helm: charts/test/go.mod charts/test/go.sum | $(DEV)
+	@$(DEV) build -name "compiling helm" -module charts/test -o $@ helm.sh/helm/v4/cmd/helm && touch $@
 
 # For tests: it installs the kubectl plugin's archive.
 $(BIN)/krew: hack/tools/krew/go.mod hack/tools/krew/go.sum | $(DEV)

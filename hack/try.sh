@@ -11,7 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bin=$1 image=$2 kubectl=$3 namespace=twilio-addon-operator-system
 
-hack/render-try.sh "$bin" "$(cat dist/image.ref)" "$("$bin/image" push --archive=dist/twiliosim.tar "$image-twiliosim")"
+simulator=$("$bin/image" push --archive=dist/twiliosim.tar "$image-twiliosim")
+hack/render-try.sh "$bin/kustomize" "$(cat dist/image.ref)" "$simulator"
 
 # KUBECTL may have arguments.
 $kubectl apply --server-side -f dist/try.yaml

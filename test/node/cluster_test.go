@@ -41,9 +41,10 @@ import (
 const (
 	// nodeIP is that of the node's only network device, in a range for documentation. run.sh
 	// sets it.
-	nodeIP     = "192.0.2.1"
-	apiServer  = "https://" + nodeIP + ":6443"
-	pauseImage = "registry.test/pause:1"
+	nodeIP        = "192.0.2.1"
+	clusterDomain = "cluster.local"
+	apiServer     = "https://" + nodeIP + ":6443"
+	pauseImage    = "registry.test/pause:1"
 	// adminToken is the administrator's. Nobody else reaches the node's network.
 	adminToken = "administrator"
 )
@@ -87,6 +88,8 @@ failCgroupV1: false
 failSwapOn: false
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 resolvConf: ""
+clusterDNS: [` + nodeIP + `]
+clusterDomain: ` + clusterDomain + `
 enforceNodeAllocatable: []
 evictionHard: {memory.available: 1Mi, nodefs.available: 0%, imagefs.available: 0%}
 imageGCHighThresholdPercent: 100
@@ -107,7 +110,7 @@ func startCluster(ctx context.Context) (*cluster, error) {
 	c := &cluster{dir: os.Getenv("NODE_DIR"), assets: os.Getenv("NODE_ASSETS")}
 	c.kubeconfig = filepath.Join(c.dir, "kubeconfig")
 	for _, step := range []func(context.Context) error{
-		c.writeFiles, c.startControlPlane, c.connect, c.startControllers, c.startContainerd, c.loadImages, c.startNode,
+		c.writeFiles, c.startControlPlane, c.connect, c.startControllers, c.startDNS, c.startContainerd, c.loadImages, c.startNode,
 	} {
 		if err := step(ctx); err != nil {
 			c.stop()
@@ -138,6 +141,9 @@ func (c *cluster) writeFiles(context.Context) error {
 	block := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	return os.WriteFile(c.file("service-accounts.key"), block, 0o600)
 }
+
+// delivered is a file that was built for the test.
+func delivered(name string) string { return filepath.Join(os.Getenv("NODE_DIST"), name) }
 
 func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
 
@@ -237,15 +243,13 @@ func (c *cluster) loadImages(ctx context.Context) error {
 	if err := os.WriteFile(c.file("pause.tar"), archive, 0o600); err != nil {
 		return err
 	}
-	var wrong error
 	for _, archive := range []string{c.file("pause.tar"), delivered("image.tar"), delivered("twiliosim.tar")} {
-		wrong = errors.Join(wrong, c.ctr(ctx, "images", "import", archive))
+		if err := c.ctr(ctx, "images", "import", archive); err != nil {
+			return err
+		}
 	}
-	return wrong
+	return nil
 }
-
-// delivered is a file of what is delivered.
-func delivered(name string) string { return filepath.Join(os.Getenv("NODE_DIST"), name) }
 
 // imageOf returns an image of one program, in the form that docker save writes.
 func imageOf(name string, program []byte) ([]byte, error) {

@@ -35,32 +35,31 @@ import (
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
-// install applies the shipped manifest as it is, and waits until its pod is ready. Then it
-// admits plain http, for the simulator has no certificate that anybody knows.
-func (c *cluster) install(ctx context.Context) error {
-	if err := errors.Join(c.apply(ctx, delivered("node/install.yaml")), c.isAvailable(ctx)); err != nil {
-		return err
-	}
-	return errors.Join(c.changeDeployment(ctx, func(d *appsv1.Deployment) {
-		container := &d.Spec.Template.Spec.Containers[0]
-		container.Args = append(container.Args, "--allow-insecure-twilio-url")
-	}), c.isAvailable(ctx))
-}
-
-// apply applies a manifest, as kubectl apply --server-side does.
-func (c *cluster) apply(ctx context.Context, file string) error {
-	manifest, err := os.ReadFile(file)
+// objectsOf reads a manifest that was built for the test.
+func objectsOf(name string) (objects []*unstructured.Unstructured, err error) {
+	manifest, err := os.ReadFile(delivered(name))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096)
 	for {
 		object := &unstructured.Unstructured{}
 		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			return nil
+			return objects, nil
 		} else if err != nil {
-			return err
+			return nil, err
 		}
+		objects = append(objects, object)
+	}
+}
+
+// apply does what "kubectl apply --server-side" does, and waits for kinds to be served.
+func (c *cluster) apply(ctx context.Context, manifest string) error {
+	objects, err := objectsOf(manifest)
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
 		err := c.wait(ctx, "the manifest is applied", func() error {
 			return c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("node"), client.ForceOwnership)
 		})
@@ -68,6 +67,22 @@ func (c *cluster) apply(ctx context.Context, file string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// install applies the shipped manifest as it is, and waits until its pod is ready. Then it
+// admits plain http, for the simulator has no certificate that anybody knows.
+func (c *cluster) install(ctx context.Context) error {
+	if err := c.apply(ctx, "node/install.yaml"); err != nil {
+		return err
+	}
+	if err := c.isAvailable(ctx); err != nil {
+		return err
+	}
+	return errors.Join(c.changeDeployment(ctx, func(d *appsv1.Deployment) {
+		container := &d.Spec.Template.Spec.Containers[0]
+		container.Args = append(container.Args, "--allow-insecure-twilio-url")
+	}), c.isAvailable(ctx))
 }
 
 var deploymentKey = client.ObjectKey{Namespace: testenv.Namespace, Name: "twilio-addon-operator-controller-manager"}
@@ -142,6 +157,24 @@ func (c *cluster) ready(t *testing.T, want bool) error {
 	return nil
 }
 
+// event waits for an event of the pod whose message contains the text.
+func (c *cluster) event(t *testing.T, pod *corev1.Pod, reason, text string) (event corev1.Event) {
+	t.Helper()
+	c.waitFor(t, "the event "+reason, func() error {
+		var events corev1.EventList
+		err := c.client.List(t.Context(), &events, client.InNamespace(pod.Namespace))
+		at := slices.IndexFunc(events.Items, func(e corev1.Event) bool {
+			return e.InvolvedObject.UID == pod.UID && e.Reason == reason && strings.Contains(e.Message, text)
+		})
+		if err != nil || at < 0 {
+			return fmt.Errorf("there is none among %d (%w)", len(events.Items), err)
+		}
+		event = events.Items[at]
+		return nil
+	})
+	return event
+}
+
 func (c *cluster) waitFor(t *testing.T, what string, holds func() error) {
 	t.Helper()
 	must(t, c.wait(t.Context(), what, holds))
@@ -157,11 +190,19 @@ func (c *cluster) managerPID(t *testing.T, pod *corev1.Pod) int {
 	return pid
 }
 
+const cgroups = "/sys/fs/cgroup"
+
+// unified says that the node has cgroups of version 2: one folder for all controllers.
+var unified = func() bool { _, err := os.Stat(filepath.Join(cgroups, "cgroup.controllers")); return err == nil }()
+
 // cgroup is the container's folder of a controller.
 func (c *cluster) cgroup(t *testing.T, controller string, pod *corev1.Pod) string {
 	t.Helper()
+	if unified {
+		controller = ""
+	}
 	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	found, err := filepath.Glob("/sys/fs/cgroup/" + controller + "/kubepods/*/pod" + string(pod.UID) + "/" + id)
+	found, err := filepath.Glob(filepath.Join(cgroups, controller, "kubepods", "*", "pod"+string(pod.UID), id))
 	must(t, err)
 	if len(found) != 1 {
 		t.Fatalf("the cgroup of %s is in %v", id, found)
@@ -169,17 +210,31 @@ func (c *cluster) cgroup(t *testing.T, controller string, pod *corev1.Pod) strin
 	return found[0]
 }
 
-// memory reads a figure of the container's memory: a file, or a line of one.
-func (c *cluster) memory(t *testing.T, what string) int64 {
+// memoryLimit is that of the container, in bytes, as the kernel has it.
+func (c *cluster) memoryLimit(t *testing.T) int64 {
 	t.Helper()
-	file, line, isLine := strings.Cut(what, " ")
+	if unified {
+		return c.memory(t, "max", "")
+	}
+	return c.memory(t, "limit_in_bytes", "")
+}
+
+// resident are the bytes of the container's memory that no file backs.
+func (c *cluster) resident(t *testing.T) int64 {
+	t.Helper()
+	if unified {
+		return c.memory(t, "stat", "anon ")
+	}
+	return c.memory(t, "stat", "total_rss ")
+}
+
+// memory reads a figure of the container's memory: what follows the text in a file.
+func (c *cluster) memory(t *testing.T, file, after string) int64 {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(c.cgroup(t, "memory", c.pod(t)), "memory."+file))
 	must(t, err)
-	value := strings.TrimSpace(string(text))
-	if isLine {
-		_, rest, _ := strings.Cut(string(text), line+" ")
-		value, _, _ = strings.Cut(rest, "\n")
-	}
+	_, rest, _ := strings.Cut(string(text), after)
+	value, _, _ := strings.Cut(rest, "\n")
 	figure, err := strconv.ParseInt(value, 10, 64)
 	must(t, err)
 	return figure
@@ -188,8 +243,14 @@ func (c *cluster) memory(t *testing.T, what string) int64 {
 // setQuota bounds the processor time of the container, in microseconds of 100,000; -1 is no bound.
 func (c *cluster) setQuota(t *testing.T, quota int) {
 	t.Helper()
-	file := filepath.Join(c.cgroup(t, "cpu", c.pod(t)), "cpu.cfs_quota_us")
-	must(t, os.WriteFile(file, []byte(strconv.Itoa(quota)), 0o600))
+	name, value := "cpu.cfs_quota_us", strconv.Itoa(quota)
+	if unified {
+		name = "cpu.max"
+		if quota < 0 {
+			value = "max"
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(c.cgroup(t, "cpu", c.pod(t)), name), []byte(value), 0o600))
 }
 
 func (c *cluster) cordon(t *testing.T, on bool) {

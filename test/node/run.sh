@@ -4,17 +4,21 @@
 
 # Runs the tests of this folder on a node of their own: mount, network, process and cgroup
 # namespaces in which a kubelet, containerd and the control plane work, and of which nothing
-# is left afterwards. "make test-node" calls it.
+# is left afterwards. "make test-node" calls it. It is skipped where the node cannot run, or
+# fails there if REQUIRE_NODE is set.
 #
 #   run.sh ASSETS TEST PAUSE DIST [flags of the test]
 #
 # ASSETS is the folder of the control plane and the kubelet, TEST the compiled test, PAUSE the
-# program of the sandbox image, and DIST the folder of what is delivered: the archives of the
-# images, and the manifests.
+# program of the sandbox image, and DIST the folder of the images of the operator and the
+# simulator, and of the manifests that install them.
 set -euo pipefail
 
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/cgroups.sh"
 name=twilio-addon-operator-node-$$
-cgroups=/sys/fs/cgroup
+cgroups=${NODE_CGROUPS:-/sys/fs/cgroup} # another one for tests of this script
+version=$(cgroup_version "$cgroups")
 
 # The programs that Debian has and no Go module.
 install_packages() {
@@ -34,27 +38,18 @@ install_packages() {
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-# The cgroup of the node, in each hierarchy, with this shell in it.
-enter_cgroups() {
-	local hierarchy
-	for hierarchy in "$cgroups"/*/; do
-		[ -e "$hierarchy/cgroup.procs" ] || continue
-		mkdir "$hierarchy$name" 2>/dev/null || continue
-		if [ -e "$hierarchy/cpuset.cpus" ]; then
-			cat "$hierarchy/cpuset.cpus" >"$hierarchy$name/cpuset.cpus"
-			cat "$hierarchy/cpuset.mems" >"$hierarchy$name/cpuset.mems"
-		fi
-		echo $$ >"$hierarchy$name/cgroup.procs"
-	done
+# missing WHY says that the node cannot run here. It fails if REQUIRE_NODE is set.
+missing() {
+	if [ -n "${REQUIRE_NODE:-}" ]; then
+		echo "test-node: $1, and REQUIRE_NODE is set" >&2
+		exit 1
+	fi
+	echo "test-node: skipped: $1" >&2
+	exit 0
 }
 
 leave() {
-	local hierarchy
-	for hierarchy in "$cgroups"/*/; do
-		[ -d "$hierarchy$name" ] || continue
-		echo $$ >"$hierarchy/cgroup.procs"
-		find "$hierarchy$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
-	done
+	remove_cgroups "$cgroups" "$name"
 	rm -rf "$dir"
 }
 
@@ -62,14 +57,7 @@ leave() {
 node() {
 	mount --make-rprivate /
 	mount -t sysfs sysfs /sys
-	mount -t tmpfs tmpfs "$cgroups"
-	local controller
-	for controller in cpu cpuacct cpuset memory devices freezer blkio pids; do
-		mkdir "$cgroups/$controller"
-		mount -t cgroup -o "$controller" cgroup "$cgroups/$controller"
-	done
-	mkdir "$cgroups/systemd"
-	mount -t cgroup -o none,name=systemd cgroup "$cgroups/systemd"
+	mount_cgroups "$version" "$cgroups"
 	mount -t tmpfs tmpfs /run
 	mkdir -p /var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers
 	local private
@@ -88,26 +76,36 @@ node() {
 	wait $!
 }
 
-if [ "${1:-}" = --node ]; then
+case ${1:-} in
+# The root of a cgroup namespace is where its first process is, so it enters first.
+--enter)
+	enter_cgroups "$cgroups" "$2"
+	shift 2
+	exec unshare --cgroup "$here/run.sh" --node "$@"
+	;;
+--node)
 	shift
 	node "$@"
 	exit
-fi
+	;;
+esac
 
-if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
-	echo "test-node: skipped: a node needs Linux and root" >&2
-	exit 0
-fi
-if [ ! -d "$cgroups/memory" ]; then
-	echo "test-node: skipped: it needs cgroups of version 1, and this machine has version 2" >&2
-	exit 0
-fi
+[ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || missing "a node needs Linux and root"
+case $version in
+1) ;;
+2)
+	lacking=$(missing_controllers "$cgroups")
+	[ -z "$lacking" ] || missing "the cgroups of this machine, of version 2, lack $lacking"
+	;;
+*) missing "this machine has no cgroups in $cgroups" ;;
+esac
 install_packages
 assets=$1 test=$2 pause=$3 dist=$4
 shift 4
 dir=$(mktemp -d /var/tmp/twilio-addon-operator-node.XXXXXX)
 trap leave EXIT
-enter_cgroups
+make_cgroups "$version" "$cgroups" "$name"
+modprobe --all overlay br_netfilter 2>/dev/null || true # where they are modules
 export NODE_ASSETS=$assets NODE_PAUSE=$pause NODE_DIST=$dist NODE_DIR=$dir
-cd "$(dirname "${BASH_SOURCE[0]}")"
-unshare --mount --net --pid --cgroup --fork --kill-child --mount-proc "$PWD/$(basename "${BASH_SOURCE[0]}")" --node "$test" "$@"
+cd "$here"
+unshare --mount --net --pid --fork --kill-child --mount-proc "$here/run.sh" --enter "$name" "$test" "$@"
