@@ -22,6 +22,14 @@ func Kubectl(ctx context.Context) (string, error) {
 	return filepath.Abs(filepath.Join(Root(), "bin", "kubectl"))
 }
 
+// Helm returns the path of helm, which is compiled: the machine's may be of another version.
+func Helm(ctx context.Context) (string, error) {
+	if err := Make(ctx, "bin/helm"); err != nil {
+		return "", err
+	}
+	return filepath.Abs(filepath.Join(Root(), "bin", "helm"))
+}
+
 // Make makes a target of the Makefile.
 func Make(ctx context.Context, target string) error {
 	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", target)

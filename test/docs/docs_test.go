@@ -96,9 +96,10 @@ func (p *page) installAgain() {
 }
 
 func followInstall(p *page) {
+	p.must(os.WriteFile(filepath.Join(p.dir, "ca.crt"), []byte("PEM"), 0o600))
+	p.installWithHelm()
 	p.getStarted()
 	p.env = append(p.env, "PASSWORD=secret")
-	p.must(os.WriteFile(filepath.Join(p.dir, "ca.crt"), []byte("PEM"), 0o600))
 	p.must(rollOut(p.Context(), deployment))
 	p.says(p.follow("rollout status"), "successfully rolled out")
 	p.follow("docker-registry")
@@ -108,11 +109,44 @@ func followInstall(p *page) {
 		p.Errorf("pull secrets %v", sa.ImagePullSecrets)
 	}
 	p.follow("company-ca")
+	p.follow("--take-ownership")
+	if got := p.deployment().Labels["app.kubernetes.io/managed-by"]; got != "Helm" {
+		p.Errorf("the Deployment is managed by %q", got)
+	}
 	p.follow("kubectl delete pnaa")
 	p.assigned(supportLine)
 	p.stopManager()
-	p.Cleanup(func() { p.must(env.InstallCRDs()) })
+	p.Cleanup(func() { p.sh("kubectl delete namespace $NS"); p.installAgain() })
+	p.says(p.follow("helm uninstall"), "uninstalled")
 	p.follow("customresourcedefinition")
+}
+
+// installWithHelm follows the commands of Helm up to the upgrade, in place of what kubectl has
+// installed, and puts that back.
+func (p *page) installWithHelm() {
+	p.Helper()
+	p.sh("kubectl delete -f dist/install.yaml")
+	stop := rollOutAlways(p.T, deployment)
+	p.says(p.follow("helm install"), "successfully rolled out")
+	stop()
+	if got := p.deployment().Spec.Template.Spec.Containers[0].Image; got != "registry.example.com/twilio-addon-operator:v0.1.0" {
+		p.Errorf("the image is %s", got)
+	}
+	p.sh(`kubectl create configmap company-ca --from-file=ca.crt --namespace "$NS"`)
+	p.ahead("helm upgrade")
+	manager, err := json.Marshal(p.deployment().Spec.Template.Spec.Containers[0])
+	p.must(err)
+	p.says(string(manager), `{"name":"HTTPS_PROXY","value":"http://proxy.example.com:3128"}`, `"mountPath":"/etc/ssl/company"`)
+	p.sh(`helm uninstall twilio-addon-operator --namespace "$NS" && kubectl delete namespace "$NS"`)
+	p.sh("kubectl delete customresourcedefinition --selector app.kubernetes.io/managed-by=Helm")
+	p.installAgain()
+}
+
+func (p *page) deployment() *appsv1.Deployment {
+	p.Helper()
+	d := &appsv1.Deployment{}
+	p.must(env.Client.Get(p.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: deployment}, d))
+	return d
 }
 
 func followReference(p *page) {

@@ -112,6 +112,7 @@ func newPage(t *testing.T, path string) *page {
 		os.Mkdir(filepath.Join(p.dir, "dist"), 0o700),
 		os.Symlink(installYAML, filepath.Join(p.dir, "dist", "install.yaml")),
 		os.Symlink(filepath.Join(testenv.Root(), "config"), filepath.Join(p.dir, "config")),
+		os.Symlink(filepath.Join(testenv.Root(), "charts"), filepath.Join(p.dir, "charts")),
 		os.WriteFile(filepath.Join(p.dir, "api-key-secret"), []byte(apiKeySecret), 0o600),
 		os.WriteFile(filepath.Join(p.dir, "session"), nil, 0o600),
 	)
@@ -183,6 +184,18 @@ func (p *page) follow(text string) string {
 	}
 	p.blocks = p.blocks[last+1:]
 	return out
+}
+
+// ahead runs the one block that contains the text before those that the page has ahead of it.
+func (p *page) ahead(text string) string {
+	p.Helper()
+	at := slices.IndexFunc(p.blocks, func(b block) bool { return strings.Contains(b.text, text) })
+	if at < 0 {
+		p.Fatalf("no block that is left contains %q", text)
+	}
+	b := p.blocks[at]
+	p.blocks = slices.Delete(p.blocks, at, at+1)
+	return p.run(b)
 }
 
 func (p *page) run(b block) string {

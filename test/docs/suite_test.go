@@ -42,7 +42,7 @@ var (
 	sim *testenv.Simulator
 	// twilio is the state with which each page begins.
 	twilio twiliosim.State
-	// tools is a folder with kubectl, installYAML what "make build-installer" writes.
+	// tools is a folder with kubectl and helm, installYAML what "make build-installer" writes.
 	tools, installYAML string
 )
 
@@ -91,11 +91,16 @@ func prepareTools(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	helm, err := testenv.Helm(ctx)
+	if err != nil {
+		return err
+	}
 	tools = filepath.Join(env.Dir, "tools")
 	script := fmt.Sprintf("#!/bin/sh\n"+
 		"case \"$*\" in \"logs deployment/%s --namespace %s\") exec cat \"$MANAGER_LOG\" ;; esac\n"+
 		"exec %s \"$@\"\n", deployment, testenv.Namespace, kubectl)
-	return errors.Join(os.MkdirAll(tools, 0o755), os.WriteFile(filepath.Join(tools, "kubectl"), []byte(script), 0o755))
+	return errors.Join(os.MkdirAll(tools, 0o755), os.WriteFile(filepath.Join(tools, "kubectl"), []byte(script), 0o755),
+		os.Symlink(helm, filepath.Join(tools, "helm")))
 }
 
 func renderInstaller(ctx context.Context) error {
