@@ -251,6 +251,9 @@ func (s *shards) claim(ctx context.Context, account *v1alpha1.TwilioAccount) (se
 	if err != nil {
 		return false, 0, err
 	}
+	if seen, err := s.share.hasSeen(ctx, account.Name); stands && !seen || err != nil {
+		return false, cacheDelay, err // the claim stays; it is served once the cache is as far
+	}
 	if !stands || !s.admit(current, current.ResourceVersion) {
 		if before == s.manager.Name {
 			before = ""

@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -148,6 +149,53 @@ func (s *share) wait(ctx context.Context, account string) error {
 		return err
 	}
 	return c.waitForSync(ctx)
+}
+
+// hasSeen reports whether the cache of an account's objects shows all that was written to
+// them until now. The manager before this one may have written a moment ago: which object
+// holds a number must not be decided by what was there before.
+func (s *share) hasSeen(ctx context.Context, account string) (bool, error) {
+	if s == nil {
+		return true, nil
+	}
+	page := &metav1.PartialObjectMetadataList{}
+	page.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(assignmentKind + "List"))
+	for {
+		err := s.live.List(ctx, page, client.MatchingFields{fleet.FieldAccount: account}, client.Limit(pageSize), client.Continue(page.Continue))
+		if err != nil {
+			return false, fmt.Errorf("listing the objects of TwilioAccount %s: %w", account, err)
+		}
+		if !s.shows(account, page.Items) {
+			return false, nil
+		}
+		if page.Continue == "" {
+			return true, nil
+		}
+	}
+}
+
+// pageSize is how many objects are read at once.
+const pageSize = 500
+
+// shows reports whether the cache of an account has these versions of objects, or later ones.
+func (s *share) shows(account string, objects []metav1.PartialObjectMetadata) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.caches[account]
+	if c == nil {
+		return false
+	}
+	for i := range objects {
+		a := c.get(client.ObjectKeyFromObject(&objects[i]))
+		if a == nil {
+			return false
+		}
+		order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, objects[i].ResourceVersion)
+		if err == nil && order < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // add brings the objects of an account into the fleet. Those that are synced are checked at

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -126,6 +127,41 @@ func TestAddOfWhatIsNotKnown(t *testing.T) {
 			account.Name = "main"
 			if added := s.add(account); added != c.want || s.served.Has("main") != c.want {
 				t.Errorf("added: %t, served: %t, want %t", added, s.served.Has("main"), c.want)
+			}
+		})
+	}
+}
+
+// TestCacheThatIsBehind compares the cache of an account with what the API server has.
+func TestCacheThatIsBehind(t *testing.T) {
+	object := func(version string) metav1.PartialObjectMetadata {
+		return metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "phones", Name: "a", ResourceVersion: version}}
+	}
+	for name, c := range map[string]struct {
+		cached string
+		live   []metav1.PartialObjectMetadata
+		want   bool
+	}{
+		"nothing is there":              {want: true},
+		"the same version":              {cached: "10", live: []metav1.PartialObjectMetadata{object("10")}, want: true},
+		"a later version":               {cached: "10", live: []metav1.PartialObjectMetadata{object("9")}, want: true},
+		"an earlier version":            {cached: "9", live: []metav1.PartialObjectMetadata{object("10")}},
+		"an object that it lacks":       {live: []metav1.PartialObjectMetadata{object("10")}},
+		"an object that is gone by now": {cached: "10", want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
+			if c.cached != "" {
+				if err := store.Add(numbered("a", 1, func(a *assignment) { a.ResourceVersion = c.cached })); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := &share{caches: map[string]*objectCache{"main": {store: store}}}
+			if got := s.shows("main", c.live); got != c.want {
+				t.Errorf("got %t, want %t", got, c.want)
+			}
+			if s.shows("other", c.live) {
+				t.Error("an account without a cache is shown")
 			}
 		})
 	}
