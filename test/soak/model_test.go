@@ -692,7 +692,7 @@ func TestReleasedBy(t *testing.T) {
 // The seeds of make test are chosen, so that nothing is left to chance in what they do.
 func TestFixedSeeds(t *testing.T) {
 	missing := map[string]bool{}
-	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes(), masses(), moves()) {
+	for _, a := range slices.Concat(people(), world(), contention(), twilioFaults(), apiFaults(), crashes(), masses(), moves(), outages()) {
 		missing[a.kind] = true
 	}
 	var calm, differentSIDs, shortPages, tight, sharded bool

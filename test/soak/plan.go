@@ -64,6 +64,9 @@ func newPlan(seed uint64, steps int) plan {
 	if p.sharded {
 		all = append(all, moves()...)
 	}
+	if p.sharded && !p.calm {
+		all = append(all, outages()...)
+	}
 	for i := range steps {
 		a := choose(random, all)
 		s := step{number: i + 1, kind: a.kind, pause: pauses[random.IntN(len(pauses))]}

@@ -69,6 +69,28 @@ func makeSelectNobody(random *rand.Rand) (string, func(context.Context, *run) er
 	}, func(ctx context.Context, r *run) error { return r.restoreLabels(ctx) })
 }
 
+// outages are what happens to one of several managers.
+func outages() []action { return []action{{"shard-down", 8, makeShardDown}} }
+
+// makeShardDown kills a manager for longer than its Lease lasts, and mostly gives its account
+// to the other one meanwhile, which takes over without being let in.
+func makeShardDown(random *rand.Rand) (string, func(context.Context, *run) error) {
+	s, down, moves := anySite(random), lease+time.Duration(500+random.IntN(4000))*time.Millisecond, random.IntN(4) > 0
+	words := fmt.Sprintf("kill the manager of %s (SIGKILL) and start it again after %s", s.name, down)
+	if moves {
+		words += "; meanwhile the account moves to the other manager"
+	}
+	return words, func(ctx context.Context, r *run) error {
+		r.count("managers down for longer than their Lease")
+		return r.crewOf(s).kill(down, func() error {
+			if !moves {
+				return nil
+			}
+			return r.label(ctx, s, otherShard(r.labels[s.name]))
+		})
+	}
+}
+
 func otherShard(label string) string {
 	if label == shardA {
 		return shardB
