@@ -184,6 +184,7 @@ func TestDrain(t *testing.T) {
 
 // A process that hangs is taken out of the Service by its readiness probe, and comes back.
 func TestHungProcessIsNotReady(t *testing.T) {
+	c.waitFor(t, "the pod is ready", func() error { return c.ready(t, true) })
 	pid := c.managerPID(t, c.pod(t))
 	must(t, syscall.Kill(pid, syscall.SIGSTOP))
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
