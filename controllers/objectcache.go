@@ -22,9 +22,10 @@ type openCache func(cache.Options) (cache.Cache, error)
 // objectCache is a cache of some of the objects, which can be stopped.
 type objectCache struct {
 	store toolscache.Store
-	// synced is closed once the objects are known.
-	synced chan struct{}
-	stop   context.CancelFunc
+	// synced is closed once the objects are known, stopped once they never will be.
+	synced  chan struct{}
+	stopped <-chan struct{}
+	stop    context.CancelFunc
 }
 
 // start begins to watch until ctx ends or stop is called, and does not wait.
@@ -42,7 +43,7 @@ func (c *objectCache) start(ctx context.Context, open openCache, o cache.Options
 		return fmt.Errorf("the cache has informers of the type %T, which have no store", informer)
 	}
 	ctx, c.stop = context.WithCancel(ctx)
-	c.store, c.synced = shared.GetStore(), make(chan struct{})
+	c.store, c.synced, c.stopped = shared.GetStore(), make(chan struct{}), ctx.Done()
 	kind := source.Kind(opened, &assignment{}, events)
 	if err := kind.Start(ctx, nil); err != nil {
 		return err
@@ -69,12 +70,16 @@ func (c *objectCache) isSynced() bool {
 	}
 }
 
-func (c *objectCache) waitForSync(ctx context.Context) error {
+// waitForSync waits until the objects are known. It returns false if the cache was stopped
+// before.
+func (c *objectCache) waitForSync(ctx context.Context) (synced bool, err error) {
 	select {
 	case <-c.synced:
-		return nil
+		return true, nil
+	case <-c.stopped:
+		return c.isSynced(), nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting until the objects are known: %w", ctx.Err())
+		return false, fmt.Errorf("waiting until the objects are known: %w", ctx.Err())
 	}
 }
 

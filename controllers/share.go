@@ -57,7 +57,8 @@ func (s *share) Start(ctx context.Context, q requests) error {
 	return s.accounts.Start(ctx, q)
 }
 
-// WaitForSync waits until the objects of the accounts that exist at the start are known.
+// WaitForSync waits until the objects of the accounts that exist at the start are known, but
+// for those that the manager does not select any more.
 func (s *share) WaitForSync(ctx context.Context) error {
 	if err := s.accounts.WaitForSync(ctx); err != nil {
 		return err
@@ -66,7 +67,7 @@ func (s *share) WaitForSync(ctx context.Context) error {
 	caches := slices.Collect(maps.Values(s.caches))
 	s.mu.Unlock()
 	for _, c := range caches {
-		if err := c.waitForSync(ctx); err != nil {
+		if _, err := c.waitForSync(ctx); err != nil {
 			return err
 		}
 	}
@@ -148,7 +149,11 @@ func (s *share) wait(ctx context.Context, account string) error {
 	if err != nil {
 		return err
 	}
-	return c.waitForSync(ctx)
+	synced, err := c.waitForSync(ctx)
+	if err == nil && !synced {
+		err = fmt.Errorf("the objects of TwilioAccount %s are not watched any more", account)
+	}
+	return err
 }
 
 // hasSeen reports whether the cache of an account's objects shows all that was written to

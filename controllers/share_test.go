@@ -166,3 +166,23 @@ func TestCacheThatIsBehind(t *testing.T) {
 		})
 	}
 }
+
+// TestStartWithoutTheObjectsOfAnAccount has an account go to another manager before its
+// objects are known, while the API server does not answer. The start does not wait for them.
+func TestStartWithoutTheObjectsOfAnAccount(t *testing.T) {
+	stopped, known, listed := make(chan struct{}), make(chan struct{}), make(chan error)
+	close(stopped)
+	close(known)
+	close(listed)
+	gone := &objectCache{synced: make(chan struct{}), stopped: stopped}
+	s := &share{accounts: listing{listed}, caches: map[string]*objectCache{"gone": gone, "main": {synced: known, stopped: make(chan struct{})}}}
+	if err := s.WaitForSync(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.wait(t.Context(), "main"); err != nil {
+		t.Error(err)
+	}
+	if err := s.wait(t.Context(), "gone"); err == nil {
+		t.Error("the account is served without its objects")
+	}
+}
