@@ -12,7 +12,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -192,11 +191,7 @@ func (s *share) shows(account string, objects []metav1.PartialObjectMetadata) bo
 	}
 	for i := range objects {
 		a := c.get(client.ObjectKeyFromObject(&objects[i]))
-		if a == nil {
-			return false
-		}
-		order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, objects[i].ResourceVersion)
-		if err == nil && order < 0 {
+		if a == nil || fleet.IsOlder(a.ResourceVersion, objects[i].ResourceVersion) {
 			return false
 		}
 	}

@@ -135,7 +135,7 @@ func (f *Fleet) Upsert(a *Assignment) (awaited bool) {
 	if n := m.number(); f.reserved[n] == key && a.Status.Claim == v1alpha1.ClaimHeld {
 		delete(f.reserved, n)
 	}
-	if m.expected == "" || isOlder(a.ResourceVersion, m.expected) {
+	if m.expected == "" || IsOlder(a.ResourceVersion, m.expected) {
 		return false
 	}
 	awaited, m.waiting, m.expected = m.waiting, false, ""
@@ -272,7 +272,7 @@ func (f *Fleet) DropReservation(a *Assignment) {
 func (f *Fleet) Expect(a *Assignment) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if m := f.members[keyOf(a)]; m != nil && isOlder(m.expected, a.ResourceVersion) {
+	if m := f.members[keyOf(a)]; m != nil && IsOlder(m.expected, a.ResourceVersion) {
 		m.expected = a.ResourceVersion
 	}
 }
@@ -283,15 +283,16 @@ func (f *Fleet) Satisfied(a *Assignment) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.members[keyOf(a)]
-	if m == nil || !isOlder(a.ResourceVersion, m.expected) {
+	if m == nil || !IsOlder(a.ResourceVersion, m.expected) {
 		return true
 	}
 	m.waiting = true
 	return false
 }
 
-// isOlder compares two resourceVersions. One that cannot be compared is not older.
-func isOlder(version, than string) bool {
+// IsOlder reports whether a resourceVersion comes before another. One that cannot be compared
+// is not older.
+func IsOlder(version, than string) bool {
 	if than == "" {
 		return false
 	}

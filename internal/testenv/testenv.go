@@ -140,13 +140,20 @@ func (e *Env) applyRBAC(ctx context.Context) error {
 		if filepath.Base(file) == "kustomization.yaml" {
 			continue
 		}
-		manifests, err := os.ReadFile(file)
-		if err != nil {
+		if err := e.applyFile(ctx, file); err != nil {
 			return err
 		}
-		if err := e.Apply(ctx, manifests); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(file), err)
-		}
+	}
+	return nil
+}
+
+func (e *Env) applyFile(ctx context.Context, file string) error {
+	manifests, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := e.Apply(ctx, manifests); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(file), err)
 	}
 	return nil
 }
@@ -154,11 +161,7 @@ func (e *Env) applyRBAC(ctx context.Context) error {
 // GrantShards gives the manager the rights that one of several needs beside config/rbac.
 func (e *Env) GrantShards(ctx context.Context) error {
 	for _, file := range []string{"role.yaml", "role_binding.yaml"} {
-		manifest, err := os.ReadFile(filepath.Join(Root(), "config", "components", "shards", file))
-		if err != nil {
-			return err
-		}
-		if err := e.Apply(ctx, manifest); err != nil {
+		if err := e.applyFile(ctx, filepath.Join(Root(), "config", "components", "shards", file)); err != nil {
 			return err
 		}
 	}

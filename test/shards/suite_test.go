@@ -195,6 +195,18 @@ func (w *world) awaitReason(a *v1alpha1.PhoneNumberAddOnAssignment, reason strin
 	})
 }
 
+// awaitBare waits until the number of an object carries no add-on.
+func (w *world) awaitBare(a *v1alpha1.PhoneNumberAddOnAssignment) {
+	w.Helper()
+	w.eventually("the number of "+a.Name+" is bare", func() error {
+		left, err := sim.Admin.Assigned(w.Context(), string(a.Spec.PhoneNumberSID))
+		if len(left) > 0 {
+			err = fmt.Errorf("it carries %v", left)
+		}
+		return err
+	})
+}
+
 // checkWrites compares the changes that the simulator made to a number with the only ones
 // that are right, and the requests for changes with the changes: none came twice.
 func (w *world) checkWrites(a *v1alpha1.PhoneNumberAddOnAssignment, want ...string) {

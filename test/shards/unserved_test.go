@@ -106,13 +106,7 @@ func TestSharedSecret(t *testing.T) {
 	}
 	w.must(env.Client.Delete(t.Context(), secret))
 	w.must(env.Client.Delete(t.Context(), line))
-	w.eventually("the number is bare", func() error {
-		left, err := sim.Admin.Assigned(t.Context(), string(line.Spec.PhoneNumberSID))
-		if len(left) > 0 {
-			err = fmt.Errorf("it carries %v", left)
-		}
-		return err
-	})
+	w.awaitBare(line)
 }
 
 // TestObjectMovesWithinTheShare moves an object back and forth between two accounts of one

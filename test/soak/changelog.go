@@ -13,10 +13,22 @@ import (
 
 // line is what the soak reads of a line of the manager's change log.
 type line struct {
-	Logger string `json:"logger"`
-	Verb   string `json:"verb"`
-	Number string `json:"number"`
-	AddOn  string `json:"addOn"`
+	Logger    string `json:"logger"`
+	Verb      string `json:"verb"`
+	Number    string `json:"number"`
+	AddOn     string `json:"addOn"`
+	RequestID string `json:"requestID"`
+}
+
+// changeLines are the lines of the change log among what a manager has printed.
+func changeLines(log string) (lines []line) {
+	for text := range strings.Lines(log) {
+		var l line
+		if err := json.Unmarshal([]byte(text), &l); err == nil && l.Logger == "changes" {
+			lines = append(lines, l)
+		}
+	}
+	return lines
 }
 
 // checkChangeLog checks that every change in Twilio has a line in the change log. A manager
@@ -24,12 +36,8 @@ type line struct {
 func checkChangeLog(journal []twiliosim.Mutation, logs []string) []error {
 	lines := map[line]int{}
 	for _, log := range logs {
-		for text := range strings.Lines(log) {
-			var l line
-			if err := json.Unmarshal([]byte(text), &l); err == nil && l.Logger == "changes" {
-				l.Logger, l.AddOn = "", strings.ToUpper(l.AddOn)
-				lines[l]++
-			}
+		for _, l := range changeLines(log) {
+			lines[line{Verb: l.Verb, Number: l.Number, AddOn: strings.ToUpper(l.AddOn)}]++
 		}
 	}
 	var wrong []error

@@ -5,12 +5,10 @@ package soak
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -295,9 +293,8 @@ func (r *run) writers() (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the log of %s: %w", m.name, err)
 		}
-		for text := range strings.Lines(log) {
-			var l struct{ Logger, RequestID string }
-			if err := json.Unmarshal([]byte(text), &l); err == nil && l.Logger == "changes" && l.RequestID != "" {
+		for _, l := range changeLines(log) {
+			if l.RequestID != "" {
 				writers[l.RequestID] = m.lease
 			}
 		}
