@@ -35,7 +35,8 @@ var errUsage = errors.New("wrong usage")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:])
-	interrupted := ctx.Err() != nil
+	// A build hears of the interrupt by itself, and may return before ctx is cancelled.
+	interrupted := ctx.Err() != nil || errors.Is(err, devbuild.ErrInterrupted)
 	stop()
 	switch {
 	case err == nil:

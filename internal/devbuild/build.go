@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,7 @@ type Target struct {
 }
 
 // Build builds a target and reports progress on out; it prints nothing if all is up to
-// date. An interrupt (SIGINT, SIGTERM, SIGHUP) ends the build and is an error.
+// date. An interrupt (SIGINT, SIGTERM, SIGHUP) ends the build with ErrInterrupted.
 func Build(ctx context.Context, out io.Writer, t *Target) error {
 	ctx, stop := catchInterrupts(ctx)
 	defer stop()
@@ -84,6 +85,9 @@ func (t *Target) command(ctx context.Context, verb string, args ...string) *exec
 	return cmd
 }
 
+// ErrInterrupted says that an interrupt ended the work.
+var ErrInterrupted = errors.New("interrupted")
+
 // catchInterrupts returns a context that an interrupt cancels. A second interrupt ends the
 // process, as without it.
 func catchInterrupts(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -110,7 +114,7 @@ func (p *progress) run(ctx context.Context, cmd *exec.Cmd) error {
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: interrupted after %s", p.name, p.elapsed())
+		return fmt.Errorf("%s: %w after %s", p.name, ErrInterrupted, p.elapsed())
 	case err != nil:
 		p.printMessages()
 		return fmt.Errorf("%s: failed after %s: %w", p.name, p.elapsed(), err)

@@ -47,8 +47,8 @@ const reachabilityTimeout = 5 * time.Second
 //  4. a compilation from the modules pinned in hack/controlplane/go.mod
 //
 // setup-envtest has no kube-controller-manager, so that one is always compiled. Progress
-// goes to out. An interrupt (SIGINT, SIGTERM, SIGHUP) leaves nothing behind and is an
-// error.
+// goes to out. An interrupt (SIGINT, SIGTERM, SIGHUP) leaves nothing behind and ends with
+// ErrInterrupted.
 func ControlPlane(ctx context.Context, out io.Writer, programs ...string) (string, error) {
 	c, err := newControlPlane(out)
 	if err != nil {

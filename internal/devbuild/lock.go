@@ -36,7 +36,7 @@ func Lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 		select {
 		case <-ctx.Done():
 			_ = file.Close()
-			return nil, fmt.Errorf("interrupted while waiting for %s", path)
+			return nil, fmt.Errorf("%w while waiting for %s", ErrInterrupted, path)
 		case <-poll.C:
 		}
 	}
