@@ -128,10 +128,15 @@ test-node: $(BIN)/kustomize | $(DEV) ## Test the image and the manifest on a nod
 	@$(GO) test -c -tags node -o $(BIN)/node.test ./test/node
 	@assets=$$($(CONTROL_PLANE) --with-node) && $(SUDO) env REQUIRE_NODE=$(REQUIRE_NODE) test/node/run.sh "$$assets" $(abspath $(BIN)/node.test $(BIN)/pause $(DIST)) -test.v $(if $(RUN),-test.run='$(RUN)')
 
-# The flags are those of hack/dev, whose build cache serves the type checker.
+# The other modules hold no Go code. The flags are those of hack/dev, whose build cache
+# serves the type checker.
+LINTED_MODULES := hack/image hack/openapi hack/tools/dockerlint hack/tools/lint test/argocd test/alerts charts/test
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/dockerlint ## Lint the Go code and the Dockerfile.
-	CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" $(BIN)/golangci-lint run
+	@for module in . $(LINTED_MODULES); do \
+		echo "golangci-lint run, in $$module"; \
+		(cd $$module && CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" $(abspath $(BIN))/golangci-lint run) || exit; \
+	done
 	$(BIN)/dockerlint Dockerfile
 
 .PHONY: check-generate

@@ -93,7 +93,7 @@ func (c *cluster) helm(t *testing.T) *action.Configuration {
 	return config
 }
 
-func (c *cluster) install(t *testing.T, ch *chart.Chart, with values, options ...func(*action.Install)) error {
+func (c *cluster) install(t *testing.T, ch *chart.Chart, options ...func(*action.Install)) error {
 	t.Helper()
 	install := action.NewInstall(c.helm(t))
 	install.ReleaseName, install.Namespace = releaseName, namespace
@@ -101,7 +101,7 @@ func (c *cluster) install(t *testing.T, ch *chart.Chart, with values, options ..
 	for _, option := range options {
 		option(install)
 	}
-	_, err := install.RunWithContext(t.Context(), ch, with.nested())
+	_, err := install.RunWithContext(t.Context(), ch, values(nil).nested())
 	return err
 }
 
@@ -243,7 +243,7 @@ func withNewField(t *testing.T) *chart.Chart {
 // From the first installation to the last, in the order in which it happens to a user.
 func TestLifeOfARelease(t *testing.T) {
 	c := startCluster(t)
-	if err := c.install(t, loadChart(t), nil); err != nil {
+	if err := c.install(t, loadChart(t)); err != nil {
 		t.Fatalf("installing: %v", err)
 	}
 	if c.deployment(t) == nil {
@@ -278,7 +278,7 @@ func TestLifeOfARelease(t *testing.T) {
 	}
 	c.untouched(t, "uninstalled")
 
-	if err := c.install(t, loadChart(t), nil); err != nil {
+	if err := c.install(t, loadChart(t)); err != nil {
 		t.Fatalf("installing again: %v", err)
 	}
 	c.untouched(t, "installed again")
@@ -326,11 +326,11 @@ func TestTakeOverFromKubectl(t *testing.T) {
 	c.mustCreate(t, assignment("support-line"))
 	before := c.deployment(t)
 
-	err := c.install(t, loadChart(t), nil)
+	err := c.install(t, loadChart(t))
 	if err == nil || !strings.Contains(err.Error(), "cannot be imported into the current release") {
 		t.Fatalf("without --take-ownership: the error is %v", err)
 	}
-	if err := c.install(t, loadChart(t), nil, takeOwnership, forceConflicts); err != nil {
+	if err := c.install(t, loadChart(t), takeOwnership, forceConflicts); err != nil {
 		t.Fatalf("with --take-ownership --force-conflicts: %v", err)
 	}
 	after := c.deployment(t)
@@ -364,7 +364,7 @@ func TestTakeOverFromKubectl(t *testing.T) {
 func TestTakeOverNeedsForce(t *testing.T) {
 	c := startCluster(t)
 	c.applyAsKubectl(t)
-	err := c.install(t, loadChart(t), nil, takeOwnership)
+	err := c.install(t, loadChart(t), takeOwnership)
 	if err == nil || !strings.Contains(err.Error(), "conflict") {
 		t.Fatalf("the error is %v, want a conflict", err)
 	}

@@ -23,7 +23,7 @@ const (
 	// kubelet cannot tell from a name that it is not root (runAsNonRoot).
 	user = "65532:65532"
 
-	sourceURL   = "https://github.com/twilio-addon-operator/twilio-addon-operator"
+	sourceURL = "https://github.com/twilio-addon-operator/twilio-addon-operator"
 )
 
 // imageSpec is the input of an image build.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -31,9 +31,10 @@ func knownMetrics(t *testing.T) map[string][]string {
 		if name == "" || strings.HasPrefix(name, "#") {
 			continue
 		}
-		known[name] = append(strings.Split(list, ","), targetLabels...)
+		names := append(strings.Split(list, ","), targetLabels...)
+		known[name] = names
 		if strings.HasSuffix(name, "_seconds") {
-			known[name+"_bucket"] = append(known[name], "le")
+			known[name+"_bucket"] = append(slices.Clone(names), "le")
 		}
 	}
 	for _, r := range allRules(t) {
@@ -66,7 +67,7 @@ func checkQuery(t *testing.T, where, query string, known map[string][]string) (u
 				t.Errorf("%s: there is no metric %q", where, n.Name)
 			}
 			for _, matcher := range n.LabelMatchers {
-				if matcher.Name != labels.MetricName && !slices.Contains(has, matcher.Name) {
+				if matcher.Name != model.MetricNameLabel && !slices.Contains(has, matcher.Name) {
 					t.Errorf("%s: %s has no label %q", where, n.Name, matcher.Name)
 				}
 			}

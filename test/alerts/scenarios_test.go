@@ -5,6 +5,7 @@ package alerts
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -21,14 +22,14 @@ func sample(pod, name, labels, values string) string {
 
 const lease = `name="twilio-addon-operator.twilio-operator.dev"`
 
-// leader is a pod that is up and is the leader, for 30 hours.
-func leader(pod string) string {
-	return sample(pod, "up", "", "1x1800") + sample(pod, "leader_election_master_status", lease, "1x1800")
+// leader is the pod a, which is up and is the leader, for 30 hours.
+func leader() string {
+	return sample("a", "up", "", "1x1800") + sample("a", "leader_election_master_status", lease, "1x1800")
 }
 
-// standby is a pod that is up and is not the leader.
-func standby(pod string) string {
-	return sample(pod, "up", "", "1x1800") + sample(pod, "leader_election_master_status", lease, "0x1800")
+// standby is the pod b, which is up and is not the leader.
+func standby() string {
+	return sample("b", "up", "", "1x1800") + sample("b", "leader_election_master_status", lease, "0x1800")
 }
 
 // moment is a time, and exactly the alerts that fire then.
@@ -54,9 +55,7 @@ func minutes(n int) time.Duration { return time.Duration(n) * time.Minute }
 func scenarios() map[string]scenario {
 	all := map[string]scenario{}
 	for _, some := range []map[string]scenario{managerScenarios(), accountScenarios(), objectScenarios(), removalScenarios(), processScenarios()} {
-		for name, s := range some {
-			all[name] = s
-		}
+		maps.Copy(all, some)
 	}
 	return all
 }
@@ -67,7 +66,7 @@ func managerScenarios() map[string]scenario {
 		"No manager of twilio-addon-operator holds the Lease twilio-addon-operator.twilio-operator.dev.")
 	return map[string]scenario{
 		"all is well, with a standby": {
-			series:  []string{leader("a"), standby("b")},
+			series:  []string{leader(), standby()},
 			moments: []moment{{minutes(0), nil}, {minutes(120), nil}},
 		},
 		"the only pod is gone, and another comes": {
@@ -86,17 +85,17 @@ func managerScenarios() map[string]scenario {
 			moments: []moment{{minutes(4), nil}, {minutes(5), down}},
 		},
 		"one of two pods does not answer": {
-			series:  []string{leader("a"), sample("b", "up", "", "0x60")},
+			series:  []string{leader(), sample("b", "up", "", "0x60")},
 			moments: []moment{{minutes(60), nil}},
 		},
 		"nobody leads": {
 			series: []string{
-				sample("a", "up", "", "1x60"), sample("a", "leader_election_master_status", lease, "1x9 0x9 1x40"), standby("b"),
+				sample("a", "up", "", "1x60"), sample("a", "leader_election_master_status", lease, "1x9 0x9 1x40"), standby(),
 			},
 			moments: []moment{{minutes(14), nil}, {minutes(15), noLeader}, {minutes(19), noLeader}, {minutes(20), nil}},
 		},
 		"another operator without a leader": {
-			series:  []string{leader("a"), `  leader_election_master_status{job="another", name="another"} 0x60` + "\n"},
+			series:  []string{leader(), `  leader_election_master_status{job="another", name="another"} 0x60` + "\n"},
 			moments: []moment{{minutes(60), nil}},
 		},
 		"the lead changes hands": {
@@ -126,46 +125,46 @@ func accountScenarios() map[string]scenario {
 	return map[string]scenario{
 		"the credential is refused, and replaced": {
 			series: []string{
-				leader("a"), ready("a", "CredentialsAccepted", "1x9 stale _x19 1x20"), ready("a", "CredentialsInvalid", "_x10 0x19 stale"),
+				leader(), ready("a", "CredentialsAccepted", "1x9 stale _x19 1x20"), ready("a", "CredentialsInvalid", "_x10 0x19 stale"),
 				sample("a", "twilio_addon_operator_account_ready", `account="other",reason="CredentialsAccepted"`, "1x60"),
 			},
 			moments: []moment{{minutes(19), nil}, {minutes(20), notReady}, {minutes(29), notReady}, {minutes(30), nil}},
 		},
 		"leader and standby both report": {
 			series: []string{
-				leader("a"), standby("b"), ready("a", "CredentialsAccepted", "1x60"),
+				leader(), standby(), ready("a", "CredentialsAccepted", "1x60"),
 				ready("b", "CredentialsAccepted", "1x60"),
 			},
 			moments: []moment{{minutes(60), nil}},
 		},
 		"a refusal that passes": {
 			series: []string{
-				leader("a"), ready("a", "CredentialsAccepted", "1x9 stale _x8 1x20"), ready("a", "TwilioUnavailable", "_x10 0x8 stale"),
+				leader(), ready("a", "CredentialsAccepted", "1x9 stale _x8 1x20"), ready("a", "TwilioUnavailable", "_x10 0x8 stale"),
 			},
 			moments: []moment{{minutes(18), nil}, {minutes(40), nil}},
 		},
 		"the account is suspended": {
-			series:  []string{leader("a"), ready("a", "Suspended", "0x60")},
+			series:  []string{leader(), ready("a", "Suspended", "0x60")},
 			moments: []moment{{minutes(60), nil}},
 		},
 		"Twilio is down for 15 minutes": {
-			series:  []string{leader("a"), sample("a", "twilio_addon_operator_twilio_paused", label, "0x9 1x14 0x20")},
+			series:  []string{leader(), sample("a", "twilio_addon_operator_twilio_paused", label, "0x9 1x14 0x20")},
 			moments: []moment{{minutes(19), nil}, {minutes(20), paused}, {minutes(24), paused}, {minutes(25), nil}},
 		},
 		"Twilio hiccups": {
-			series:  []string{leader("a"), sample("a", "twilio_addon_operator_twilio_paused", label, "0 1 0 1 1 1 0 1 1 1 1 1 0 0x20")},
+			series:  []string{leader(), sample("a", "twilio_addon_operator_twilio_paused", label, "0 1 0 1 1 1 0 1 1 1 1 1 0 0x20")},
 			moments: []moment{{minutes(11), nil}, {minutes(30), nil}},
 		},
 		"throttled for an hour": {
-			series:  []string{leader("a"), sample("a", throttledTotal, label, "0x10 0+30x60 1800x60")},
+			series:  []string{leader(), sample("a", throttledTotal, label, "0x10 0+30x60 1800x60")},
 			moments: []moment{{minutes(42), nil}, {minutes(70), throttled("0.5")}, {minutes(90), nil}},
 		},
 		"throttled for a while": {
-			series:  []string{leader("a"), sample("a", throttledTotal, label, "0x10 0+30x20 600x60")},
+			series:  []string{leader(), sample("a", throttledTotal, label, "0x10 0+30x20 600x60")},
 			moments: []moment{{minutes(30), nil}, {minutes(60), nil}},
 		},
 		"throttled now and then": {
-			series:  []string{leader("a"), sample("a", throttledTotal, label, "0+5x120")},
+			series:  []string{leader(), sample("a", throttledTotal, label, "0+5x120")},
 			moments: []moment{{minutes(120), nil}},
 		},
 	}
@@ -182,20 +181,20 @@ func objectScenarios() map[string]scenario {
 	return map[string]scenario{
 		"three objects are rejected, counted by leader and standby, and mended": {
 			series: []string{
-				leader("a"), standby("b"), objects("a", "AddOnRejected", "_x10 3x34 stale"), objects("b", "AddOnRejected", "_x10 3x34 stale"),
+				leader(), standby(), objects("a", "AddOnRejected", "_x10 3x34 stale"), objects("b", "AddOnRejected", "_x10 3x34 stale"),
 				objects("a", "Synced", "500x60"),
 			},
 			moments: []moment{{minutes(39), nil}, {minutes(40), stalled}, {minutes(44), stalled}, {minutes(45), nil}},
 		},
 		"reasons that pass, or that are well": {
 			series: []string{
-				leader("a"), objects("a", "Synced", "5x60"), objects("a", "Observed", "5x60"), objects("a", "Suspended", "5x60"),
+				leader(), objects("a", "Synced", "5x60"), objects("a", "Observed", "5x60"), objects("a", "Suspended", "5x60"),
 				objects("a", "Progressing", "5x60"), objects("a", "RateLimited", "5x60"), objects("a", "TwilioUnavailable", "5x60"),
 			},
 			moments: []moment{{minutes(60), nil}},
 		},
 		"two deletions are blocked, and then retained": {
-			series:  []string{leader("a"), objects("a", "DeletionBlocked", "_x10 2x19 stale")},
+			series:  []string{leader(), objects("a", "DeletionBlocked", "_x10 2x19 stale")},
 			moments: []moment{{minutes(24), nil}, {minutes(25), blocked}, {minutes(29), blocked}, {minutes(30), nil}},
 		},
 	}
@@ -213,34 +212,34 @@ func removalScenarios() map[string]scenario {
 	}
 	return map[string]scenario{
 		"a mass change is held, and taken back": {
-			series:  []string{leader("a"), sample("a", "twilio_addon_operator_removals_held", `account="default"`, "0x9 870x9 0x20")},
+			series:  []string{leader(), sample("a", "twilio_addon_operator_removals_held", `account="default"`, "0x9 870x9 0x20")},
 			moments: []moment{{minutes(10), nil}, {minutes(11), held}, {minutes(19), held}, {minutes(20), nil}},
 		},
 		"a burst between two scrapes, with no removal ever before": {
-			series:  []string{leader("a"), unassigned("a", "Spec", "_x30 200x120")},
+			series:  []string{leader(), unassigned("a", "Spec", "_x30 200x120")},
 			moments: []moment{{minutes(29), nil}, {minutes(30), unusual("200")}, {minutes(89), unusual("200")}, {minutes(91), nil}},
 		},
 		"a burst just after a change of leader": {
 			series: []string{
-				leader("a"), unassigned("a", "Spec", "5x30 stale"), unassigned("b", "Spec", "_x32 40x120"),
+				leader(), unassigned("a", "Spec", "5x30 stale"), unassigned("b", "Spec", "_x32 40x120"),
 			},
 			moments: []moment{{minutes(31), nil}, {minutes(32), unusual("45")}, {minutes(100), nil}},
 		},
 		"a burst of several causes": {
-			series:  []string{leader("a"), unassigned("a", "Spec", "_x90 0 20x60"), unassigned("a", "Delete", "_x90 0 20x60")},
+			series:  []string{leader(), unassigned("a", "Spec", "_x90 0 20x60"), unassigned("a", "Delete", "_x90 0 20x60")},
 			moments: []moment{{minutes(90), nil}, {minutes(91), unusual("40")}, {minutes(152), nil}},
 		},
 		"a few": {
-			series:  []string{leader("a"), unassigned("a", "Spec", "_x30 25x120")},
+			series:  []string{leader(), unassigned("a", "Spec", "_x30 25x120")},
 			moments: []moment{{minutes(30), nil}, {minutes(120), nil}},
 		},
 		"the usual, day in, day out": {
 			// 60 an hour, and on the next day 120 in one hour: less than four times the average.
-			series:  []string{leader("a"), unassigned("a", "Drift", "0+1x1500 1500+2x60 1620x100")},
+			series:  []string{leader(), unassigned("a", "Drift", "0+1x1500 1500+2x60 1620x100")},
 			moments: []moment{{minutes(1440), nil}, {minutes(1560), nil}, {minutes(1600), nil}},
 		},
 		"five times the usual": {
-			series:  []string{leader("a"), unassigned("a", "Drift", "0+1x1500 1500+5x60 1800+1x100")},
+			series:  []string{leader(), unassigned("a", "Drift", "0+1x1500 1500+5x60 1800+1x100")},
 			moments: []moment{{minutes(1500), nil}, {minutes(1561), unusual("300")}, {minutes(1640), nil}},
 		},
 	}
@@ -262,40 +261,41 @@ func processScenarios() map[string]scenario {
 	const live, limit = "go_gc_heap_live_bytes", "go_gc_gomemlimit_bytes"
 	return map[string]scenario{
 		"the API server refuses writes for half an hour": {
-			series:  []string{leader("a"), sample("a", failures, of, "0x10 0+1x45 45x60")},
+			series:  []string{leader(), sample("a", failures, of, "0x10 0+1x45 45x60")},
 			moments: []moment{{minutes(30), nil}, {minutes(50), errors}, {minutes(75), nil}},
 		},
 		"another operator fails": {
-			series:  []string{leader("a"), `  controller_runtime_reconcile_errors_total{job="another",controller="assignment"} 0+10x60` + "\n"},
+			series:  []string{leader(), `  controller_runtime_reconcile_errors_total{job="another",controller="assignment"} 0+10x60` + "\n"},
 			moments: []moment{{minutes(60), nil}},
 		},
 		"a few errors": {
-			series:  []string{leader("a"), sample("a", failures, of, "0x10 4x60")},
+			series:  []string{leader(), sample("a", failures, of, "0x10 4x60")},
 			moments: []moment{{minutes(60), nil}},
 		},
 		"the leader's queue grows, and drains": {
-			series:  []string{leader("a"), standby("b"), depth("a", "0", "0x9 20x38 0x20"), depth("a", "-100", "0x9 100x38 0x20"), depth("b", "0", "7x100")},
+			series:  []string{leader(), standby(), depth("a", "0", "0x9 20x38 0x20"), depth("a", "-100", "0x9 100x38 0x20"), depth("b", "0", "7x100")},
 			moments: []moment{{minutes(39), nil}, {minutes(40), queue}, {minutes(48), queue}, {minutes(49), nil}},
 		},
 		"a queue that is empty at times": {
-			series:  []string{leader("a"), depth("a", "0", "5x20 0 5x20 0 5x20")},
+			series:  []string{leader(), depth("a", "0", "5x20 0 5x20 0 5x20")},
 			moments: []moment{{minutes(62), nil}},
 		},
 		"the fleet outgrows the memory, and the limit is raised": {
 			series: []string{
-				leader("a"), sample("a", live, "", "100e6x9 217e6x30"),
+				leader(), sample("a", live, "", "100e6x9 217e6x30"),
 				sample("a", limit, "", "241e6x29 1e9x10"),
 			},
 			moments: []moment{{minutes(24), nil}, {minutes(25), memory("90.04%")}, {minutes(29), memory("90.04%")}, {minutes(30), nil}},
 		},
 		"no limit at all": {
-			series:  []string{leader("a"), sample("a", live, "", "9e9x60"), sample("a", limit, "", "9.223372036854775807e18x60")},
+			series:  []string{leader(), sample("a", live, "", "9e9x60"), sample("a", limit, "", "9.223372036854775807e18x60")},
 			moments: []moment{{minutes(60), nil}},
 		},
 	}
 }
 
 func TestAlerts(t *testing.T) {
+	t.Parallel()
 	texts := map[string]string{}
 	for _, r := range allRules(t) {
 		texts[r.Alert] = r.Annotations["description"]
