@@ -157,12 +157,20 @@ func (r *assignmentReconciler) recordChanges(s *scope, res result) {
 		return
 	}
 	r.metrics.changed(string(res.account.Spec.AccountSID), s.cause, res.changes)
-	if sids := res.changes.assigned; len(sids) > 0 {
-		r.event(a, corev1.EventTypeNormal, "AddOnsAssigned", "Assign", "Assigned "+strings.Join(sids, ", "))
+	reason, action, note := res.changes.told()
+	r.event(a, corev1.EventTypeNormal, reason, action, note)
+}
+
+// told is the one event about the changes.
+func (c *changes) told() (reason, action, note string) {
+	assigned, removed := strings.Join(c.assigned, ", "), strings.Join(c.removed, ", ")
+	switch {
+	case removed == "":
+		return "AddOnsAssigned", "Assign", "Assigned " + assigned
+	case assigned == "":
+		return "AddOnsUnassigned", "Unassign", "Unassigned " + removed
 	}
-	if sids := res.changes.removed; len(sids) > 0 {
-		r.event(a, corev1.EventTypeNormal, "AddOnsUnassigned", "Unassign", "Unassigned "+strings.Join(sids, ", "))
-	}
+	return "AddOnsReplaced", "Replace", "Assigned " + assigned + "; unassigned " + removed
 }
 
 // recordTransition sends an event and writes a log line when an object gets into trouble,

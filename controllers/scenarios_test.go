@@ -829,17 +829,27 @@ func TestEvents(t *testing.T) {
 	pn := w.number()
 	a := w.assignment("line", pn, []int{0, 1})
 	awaitReason(t, a, v1alpha1.ReasonSynced)
-	eventually(t, "the event tells what was assigned", func() (bool, string) {
+	awaitEvents(t, w, "AddOnsAssigned: Assigned "+w.addOns[0]+", "+w.addOns[1])
+	update(t, a, func(a *assignment) { a.Spec.AddOnSIDs = w.sids(1, 2) })
+	awaitEvents(t, w, "AddOnsAssigned: Assigned "+w.addOns[0]+", "+w.addOns[1],
+		"AddOnsReplaced: Assigned "+w.addOns[2]+"; unassigned "+w.addOns[0])
+}
+
+// awaitEvents waits for exactly these events, of which each was sent once.
+func awaitEvents(t *testing.T, w *world, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	eventually(t, "the events tell what was changed", func() (bool, string) {
 		var events eventsv1.EventList
 		if err := s.client.List(t.Context(), &events, client.InNamespace(w.name)); err != nil {
 			t.Fatal(err)
 		}
-		var notes []string
+		var told []string
 		for _, e := range events.Items {
-			notes = append(notes, e.Reason+": "+e.Note)
+			told = append(told, e.Reason+": "+e.Note)
 		}
-		all := strings.Join(notes, "; ")
-		return strings.Contains(all, w.addOns[0]) && strings.Contains(all, w.addOns[1]) && len(notes) == 1, all
+		slices.Sort(told)
+		return slices.Equal(told, want), strings.Join(told, "\n")
 	})
 }
 
