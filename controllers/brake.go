@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -313,8 +312,7 @@ func (b *brake) accountsOf(ctx context.Context, r *removals, account *v1alpha1.T
 	for i := range all {
 		found := &all[i]
 		if written := r.written[found.Name]; written != nil && written.UID == found.UID {
-			order, err := resourceversion.CompareResourceVersion(found.ResourceVersion, written.ResourceVersion)
-			if err == nil && order < 0 {
+			if fleet.IsOlder(found.ResourceVersion, written.ResourceVersion) {
 				found = written.DeepCopy()
 			} else {
 				delete(r.written, found.Name)

@@ -16,12 +16,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/shard"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/sid"
 )
@@ -211,11 +211,7 @@ func (s *shards) isAhead(account *v1alpha1.TwilioAccount) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, served := s.served[account.Name]
-	if !served || c.uid != account.UID || c.version == "" {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(account.ResourceVersion, c.version)
-	return err == nil && order < 0
+	return served && c.uid == account.UID && fleet.IsOlder(account.ResourceVersion, c.version)
 }
 
 func (s *shards) serves(account *v1alpha1.TwilioAccount) bool {
