@@ -235,8 +235,13 @@ func versionOf(secret metav1.Object) string {
 	return string(secret.GetUID()) + "/" + secret.GetResourceVersion()
 }
 
-// tellQueuedAfter is how long an object waits for a permit before its status says so.
-const tellQueuedAfter = 10 * time.Second
+const (
+	// tellQueuedAfter is how long an object waits for a permit before its status says so.
+	tellQueuedAfter = 10 * time.Second
+	// tellQueuedUpTo is up to how many waiting objects of an account each says so. To tell of a
+	// roll-out would cost a write for every object, all at once.
+	tellQueuedUpTo = 20
+)
 
 // acquire asks for a permit among the account's calls. Without one the reconcile ends; the
 // limiter wakes the object when a permit is held ready for it.
@@ -256,14 +261,23 @@ func (r *assignmentReconciler) acquire(s *scope, conn *connection) error {
 		r.enqueueAccount(s.account.Name) // the account tells of it first
 	}
 	o := queuedByLimiter(s.account.Name, pause.Reason)
-	switch queued := r.fleet.Queued(key); {
-	case isSynced(a):
+	if queued := r.fleet.Queued(key); isSynced(a) {
 		o.skipStatus = true
-	case pause.Reason == twilio.Busy && queued < tellQueuedAfter:
-		// Most wait for less: their first status is that of the outcome.
-		o.skipStatus, o.kind, o.after, o.benign = true, kindRetry, tellQueuedAfter-queued, true
+	} else if pause.Reason == twilio.Busy {
+		o.tellOfQueue(queued, conn.limiter.Snapshot().WaitingForeground)
 	}
 	return o
+}
+
+// tellOfQueue has an object that has waited for so long, as one of so many of its account,
+// say so in its status or not. Most wait for less: their first status is that of the outcome.
+func (o *outcome) tellOfQueue(queued time.Duration, waiting int) {
+	switch {
+	case waiting > tellQueuedUpTo:
+		o.skipStatus = true
+	case queued < tellQueuedAfter:
+		o.skipStatus, o.kind, o.after, o.benign = true, kindRetry, tellQueuedAfter-queued, true
+	}
 }
 
 // noteUnauthorized notes a 401, so that no other object tries the same credential, and has

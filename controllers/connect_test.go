@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -106,4 +107,32 @@ func TestSlowSecretHoldsUpNoOther(t *testing.T) {
 	}
 	close(r.open)
 	slow.Wait()
+}
+
+// An object that waits for a permit says so after a while, but not one of many: a roll-out of
+// 1,000 objects would write 1,000 statuses at once.
+func TestTellOfQueue(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		queued  time.Duration
+		waiting int
+		tells   bool
+		again   time.Duration
+	}{
+		"has just begun to wait":          {0, 1, false, tellQueuedAfter},
+		"has waited for some time":        {tellQueuedAfter - time.Second, tellQueuedUpTo, false, time.Second},
+		"has waited for long":             {tellQueuedAfter, tellQueuedUpTo, true, 0},
+		"is one of many":                  {0, tellQueuedUpTo + 1, false, 0},
+		"is one of many, for a long time": {time.Hour, tellQueuedUpTo + 1, false, 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := queuedByLimiter("default", twilio.Busy)
+			o.tellOfQueue(c.queued, c.waiting)
+			if o.skipStatus == c.tells || o.after != c.again || (o.kind == kindRetry) != (c.again > 0) {
+				t.Errorf("skips status: %t, kind %v, again after %s; want that it tells: %t, again after %s", o.skipStatus, o.kind, o.after, c.tells, c.again)
+			}
+		})
+	}
 }

@@ -21,7 +21,7 @@ const (
 	textRateLimited = "Twilio answered 429 (too many requests) for this account. Retrying more slowly."
 	textUnavailable = "Twilio is unreachable or failing. Retrying with increasing delay (at most 15 minutes)."
 	textInterrupted = "Interrupted by an API error; retrying."
-	textQueued      = "Queued: all of the account's concurrent calls to Twilio are in use. This object is next as soon as one is free."
+	textQueued      = "Queued: all of the account's concurrent calls to Twilio are in use. This object is among the next when they are free."
 
 	textNumberInDoubt   = "Twilio answered that the number does not exist. Asking again before believing it."
 	textRemovalInDoubt  = "Twilio reported the add-on as not found shortly after it was assigned. Asking again before believing it."
