@@ -16,6 +16,7 @@ import (
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/fleet"
+	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twilio"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
 )
 
@@ -119,6 +120,26 @@ func TestRemovalsAreJudgedOnceAllHaveAsked(t *testing.T) {
 	want("an object with work left was not reconciled yet", false)
 	b.saw(client.ObjectKeyFromObject(a))
 	want("all have asked", true)
+}
+
+// An object that waits for a permit has not asked yet, whether its status says so or not.
+func TestQueuedHasNotAsked(t *testing.T) {
+	t.Parallel()
+	for _, waiting := range []int{1, tellQueuedUpTo + 1} {
+		members := fleet.New()
+		members.MarkSynced()
+		r := &assignmentReconciler{brake: newBrake(nil, nil, nil, members, nil)}
+		a := &assignment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}}
+		a.Spec.AccountRef.Name = "default"
+		account := v1alpha1.TwilioAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+		r.brake.expect(a)
+		o := queuedByLimiter(account.Name, twilio.Busy)
+		o.tellOfQueue(0, waiting)
+		r.settleDemand(&scope{object: a, account: &account}, result{}, o)
+		if r.brake.complete([]v1alpha1.TwilioAccount{account}) {
+			t.Errorf("with %d waiting, an object without a permit counts as one that has asked", waiting)
+		}
+	}
 }
 
 // An approval releases what waits. Objects that are being deleted wait as well.

@@ -154,7 +154,7 @@ func accountPaused(s twilio.Snapshot) *outcome {
 
 // queuedByLimiter is the outcome of an object that has no permit for a call.
 func queuedByLimiter(account string, reason twilio.Reason) *outcome {
-	o := &outcome{kind: kindWaiting, reason: v1alpha1.ReasonProgressing, message: textQueued}
+	o := &outcome{kind: kindWaiting, waitsForPermit: true, reason: v1alpha1.ReasonProgressing, message: textQueued}
 	switch reason {
 	case twilio.Throttled:
 		o.reason = v1alpha1.ReasonRateLimited

@@ -80,12 +80,11 @@ func (r *assignmentReconciler) report(ctx context.Context, s *scope, res result,
 // error that says nothing about it, a demand stands.
 func (r *assignmentReconciler) settleDemand(s *scope, res result, err error) {
 	o := outcomeOfError(err)
-	waitsForPermit := o != nil && o.kind == kindWaiting && res.ledger == nil && o.reason != v1alpha1.ReasonSuspended && !o.yields
-	if waitsForPermit || (err != nil && o == nil) {
-		return
+	if (err != nil && o == nil) || (o != nil && (o.benign || o.waitsForPermit)) {
+		return // it has not come as far as to ask
 	}
 	r.brake.saw(s.key())
-	unknown := o != nil && (isTransient(o.reason) || o.benign)
+	unknown := o != nil && isTransient(o.reason)
 	if res.asks || unknown || s.account == nil {
 		return
 	}

@@ -40,6 +40,8 @@ type outcome struct {
 	after time.Duration
 	// skipStatus: status stays as it is.
 	skipStatus bool
+	// waitsForPermit: the limiter wakes the object when it may call Twilio.
+	waitsForPermit bool
 	// yields: the object gives up its number, in status.
 	yields bool
 	// numberGone: the number is confirmed not to exist in the account.
