@@ -498,6 +498,13 @@ func TestJudgeTenures(t *testing.T) {
 		"not told":      {"the writer died before it told", "", nil, 0},
 		"the other one": {"another TwilioAccount of the SID names the writer", "a", func(h *history) { h.Tenures[0].Until, h.Tenures[0].Account = forever, "second" }, 0},
 		"another SID":   {"the TwilioAccount that names the writer is for another SID", "a", func(h *history) { h.Tenures[0].Until, h.Tenures[0].SID = forever, "AC2" }, 1},
+		"gone": {"the account that named the writer was deleted by force a moment before", "a", func(h *history) {
+			h.Tenures[0].Until, h.Tenures[0].Gone = at(20.5), true
+		}, 0},
+		"gone before": {"the account that named the writer was deleted by force long before", "a", func(h *history) {
+			h.Tenures[0].Until, h.Tenures[0].Gone = at(15), true
+		}, 1},
+		"handed over": {"the account stopped naming the writer a moment before", "a", func(h *history) { h.Tenures[0].Until = at(20.5) }, 1},
 		"stood still": {"the writer stood still, and others took over", "a", func(h *history) {
 			h.Managers = append(h.Managers, manager{Lease: "a", Paused: []span{{at(8), at(20.5)}}})
 		}, 0},
@@ -509,7 +516,7 @@ func TestJudgeTenures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := scenario(nil, wrote(twiliosim.ChangeAssign, xa))
 			h.Journal[0].RequestID, h.Journal[0].Account = "RQ1", "AC1"
-			h.Tenures = []tenure{{"main", "AC1", "a", at(0), at(10)}, {"main", "AC1", "b", at(9), forever}}
+			h.Tenures = []tenure{{"main", "AC1", "a", at(0), at(10), false}, {"main", "AC1", "b", at(9), forever, false}}
 			if c.writer != "" {
 				h.Writers = map[string]string{"RQ1": c.writer}
 			}
@@ -534,7 +541,7 @@ func TestTenures(t *testing.T) {
 	}
 	e.sighted = append(e.sighted, sighting{at: at(50), account: e.sighted[4].account, gone: true})
 	got := e.tenures(map[string]time.Time{"5": at(38)}) // the write that made version 5 began earlier
-	want := []tenure{{"main", "AC1", "a", at(9), at(30)}, {"main", "AC1", "b", at(38), at(50)}}
+	want := []tenure{{"main", "AC1", "a", at(9), at(30), false}, {"main", "AC1", "b", at(38), at(50), true}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

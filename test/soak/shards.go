@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/shard"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/testenv"
 	"github.com/twilio-addon-operator/twilio-addon-operator/internal/twiliosim"
@@ -34,7 +35,8 @@ const (
 // moves are what happens to the labels of accounts.
 func moves() []action {
 	return []action{
-		{"relabel", 30, makeRelabel},
+		{"relabel", 20, makeRelabel},
+		{"relabel-amidst", 15, makeRelabelAmidst},
 		{"relabel-back", 8, makeRelabelBack},
 		{"select-nobody", 4, makeSelectNobody},
 	}
@@ -43,6 +45,31 @@ func moves() []action {
 func makeRelabel(random *rand.Rand) (string, func(context.Context, *run) error) {
 	s := anySite(random)
 	return fmt.Sprintf("move %s to the other manager", s.name), func(ctx context.Context, r *run) error {
+		return r.label(ctx, s, otherShard(r.labels[s.name]))
+	}
+}
+
+// makeRelabelAmidst edits every object of an account and moves it while their calls are under
+// way.
+func makeRelabelAmidst(random *rand.Rand) (string, func(context.Context, *run) error) {
+	s, wait := anySite(random), time.Duration(random.IntN(700))*time.Millisecond
+	var edits []func(context.Context, *run) error
+	for _, slot := range slots {
+		if slot.site.name != s.name {
+			continue
+		}
+		list := addOnSIDs(someAddOns(random, s))
+		edits = append(edits, edit(slot, func(a *v1alpha1.PhoneNumberAddOnAssignment) { a.Spec.AddOnSIDs = list }))
+	}
+	words := fmt.Sprintf("edit all objects of %s, and move it to the other manager after %s", s.name, wait)
+	return words, func(ctx context.Context, r *run) error {
+		for _, edit := range edits {
+			r.count(moreEvents)
+			if err := edit(ctx, r); err != nil {
+				return err
+			}
+		}
+		time.Sleep(wait)
 		return r.label(ctx, s, otherShard(r.labels[s.name]))
 	}
 }
@@ -223,6 +250,8 @@ func siteOf(number string) site {
 type tenure struct {
 	Account, SID, Manager string
 	From, Until           time.Time
+	// Gone: it ended with the TwilioAccount, which was deleted by force.
+	Gone bool
 }
 
 // tenures are those that the accounts' versions tell of.
@@ -238,7 +267,7 @@ func (e *recorder) tenures(writes map[string]time.Time) []tenure {
 			if !s.gone && all[at].Manager == manager {
 				continue
 			}
-			all[at].Until = s.at
+			all[at].Until, all[at].Gone = s.at, s.gone
 			delete(last, s.account.UID)
 		}
 		if !s.gone && manager != "" {
@@ -259,17 +288,22 @@ func (h *history) mayServe(manager, account string, from, until time.Time) bool 
 }
 
 // judgeTenures returns the writes to Twilio that a manager made in an account while no
-// TwilioAccount of that SID named it.
+// TwilioAccount of that SID named it. That one was deleted by force, a manager learns late.
 func (h *history) judgeTenures() []error {
 	var wrong []error
 	for i := range h.Journal {
 		m := &h.Journal[i]
-		writer, known := h.Writers[m.RequestID]
-		if !known || m.Actor != twiliosim.ActorAPI || h.stoodStill(writer, m.Time) {
+		writer, told := h.Writers[m.RequestID]
+		if !told || m.Actor != twiliosim.ActorAPI || h.stoodStill(writer, m.Time) {
 			continue
 		}
+		known := h.asOf(m.Time)
 		if !slices.ContainsFunc(h.Tenures, func(t tenure) bool {
-			return t.Manager == writer && sameSID(t.SID, m.Account) && (span{t.From, t.Until}).meets(m.Time, m.Time)
+			since := m.Time
+			if t.Gone {
+				since = known
+			}
+			return t.Manager == writer && sameSID(t.SID, m.Account) && (span{t.From, t.Until}).meets(since, m.Time)
 		}) {
 			wrong = append(wrong, wrongAt(m.Time, "manager %s did %s %s on %s while no TwilioAccount of the SID named it", writer, m.Change, short(m.AddOn), short(m.Number)))
 		}

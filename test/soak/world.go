@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/twilio-addon-operator/twilio-addon-operator/api/v1alpha1"
@@ -532,19 +533,22 @@ func (r *run) rotate(s site) {
 
 // writeSecret creates or changes the Secret of an account.
 func (r *run) writeSecret(ctx context.Context, s site, password string) error {
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.secret, Namespace: testenv.Namespace}}
 	data := map[string][]byte{v1alpha1.SecretKeyAuthToken: []byte(password)}
 	if s.key != "" {
 		data = map[string][]byte{v1alpha1.SecretKeyAPIKeySID: []byte(s.key), v1alpha1.SecretKeyAPIKeySecret: []byte(password)}
 	}
-	err := r.env.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret)
-	secret.Data = data
-	if apierrors.IsNotFound(err) {
-		return r.env.Client.Create(ctx, secret)
-	} else if err != nil {
-		return err
-	}
-	return r.env.Client.Update(ctx, secret)
+	gone := func(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
+	return retry.OnError(retry.DefaultRetry, gone, func() error {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.secret, Namespace: testenv.Namespace}}
+		err := r.env.Client.Get(ctx, client.ObjectKeyFromObject(secret), secret)
+		secret.Data = data
+		if apierrors.IsNotFound(err) {
+			return r.env.Client.Create(ctx, secret)
+		} else if err != nil {
+			return err
+		}
+		return r.env.Client.Update(ctx, secret) // one that is being deleted may be gone by now
+	})
 }
 
 func makeAccountRemoved(random *rand.Rand) (string, func(context.Context, *run) error) {
