@@ -23,7 +23,7 @@ func optimum(calls int) time.Duration {
 
 // converge creates objects for numbers without add-ons.
 func converge(ctx context.Context, w *world) (outcome, error) {
-	numbers := pick(w.bench, 1000, 200) // the last of them wait for longer than 10 s
+	numbers := pick(w.bench, 1000, 200)      // the last of them wait for longer than 10 s
 	calls := numbers * (2 + addOnsPerNumber) // look up the number, list its add-ons, assign each one
 	if err := w.startVerified(ctx, numbers, latency, limit, limit); err != nil {
 		return outcome{}, err
