@@ -23,8 +23,8 @@ var version = "dev"
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		// Most of the time goes by waiting for Twilio: collecting garbage more often costs
-		// nothing that anybody sees, and a third of the memory less.
+		// Most of the time goes by waiting for Twilio: nobody sees the cost of collecting
+		// garbage more often, and it saves a third of the memory.
 		debug.SetGCPercent(50)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
